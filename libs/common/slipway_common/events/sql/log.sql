@@ -1,0 +1,62 @@
+-- name: append
+-- One round trip for any number of events. The stream's row stays locked until the caller commits.
+WITH head AS (
+    INSERT INTO log.streams AS s (stream, seq) VALUES ($1, cardinality($2::uuid[]))
+    ON CONFLICT (stream) DO UPDATE SET seq = s.seq + excluded.seq
+    RETURNING s.seq
+), written AS (
+    INSERT INTO log.events (stream, seq, epoch, id, type, source, time, subject, actor, request_id, data)
+    SELECT $1, head.seq - cardinality($2::uuid[]) + item.place, (SELECT epoch FROM log.epoch),
+           item.id, item.type, $6, clock_timestamp(), item.subject, $7, $8, item.data::json
+    FROM head, unnest($2::uuid[], $3::text[], $4::text[], $5::text[])
+         WITH ORDINALITY AS item (id, type, subject, data, place)
+)
+SELECT seq FROM head
+
+-- name: read
+SELECT stream, seq, epoch, id, type, source, time, subject, actor, request_id, data
+FROM log.events WHERE stream = $1 AND seq > $2 ORDER BY seq LIMIT $3
+
+-- name: bounds
+SELECT seq, first_seq FROM log.streams WHERE stream = $1
+
+-- name: find_seq_at
+-- The last event before a time; first_seq - 1 when all that is left is younger.
+SELECT coalesce(
+    (SELECT max(e.seq) FROM log.events e WHERE e.stream = s.stream AND e.time < $2), s.first_seq - 1)
+FROM log.streams s WHERE s.stream = $1
+
+-- name: streams
+SELECT stream FROM log.streams WHERE stream > $1 ORDER BY stream LIMIT $2
+
+-- name: hint
+SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload
+
+-- name: epoch
+SELECT epoch FROM log.epoch
+
+-- name: raise_epoch
+UPDATE log.epoch SET epoch = epoch + 1, raised_at = clock_timestamp(), reason = $1 RETURNING epoch
+
+-- name: rebase_transactions
+-- Events restored into another server carry transaction ids that are still to come there: sweeps would see them for
+-- ever.
+UPDATE log.events SET xid = pg_current_xact_id() WHERE xid > pg_current_xact_id()
+
+-- name: snapshot
+SELECT pg_current_snapshot()::text
+
+-- name: sweep
+-- Streams with events that the snapshot before could not see. A transaction was invisible to it exactly when it had not
+-- begun (id at or above its xmax) or had not ended (id in its list): both are index ranges, however long any
+-- transaction runs.
+SELECT pg_current_snapshot()::text AS snapshot, ARRAY(
+    SELECT e.stream FROM log.events e
+    WHERE e.xid >= pg_snapshot_xmax($1::text::pg_snapshot) AND e.xid < pg_snapshot_xmax(pg_current_snapshot())
+    UNION
+    SELECT e.stream FROM unnest(ARRAY(SELECT pg_snapshot_xip($1::text::pg_snapshot))) AS running (xid)
+    JOIN log.events e ON e.xid = running.xid
+) AS streams
+
+-- name: close_stream
+UPDATE log.streams SET closed_at = coalesce(closed_at, clock_timestamp()) WHERE stream = $1

@@ -1,0 +1,1 @@
+"""The words of the OCI specifications: names, digests, media types, manifests. Pure: no I/O."""

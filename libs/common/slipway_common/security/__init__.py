@@ -1,0 +1,1 @@
+"""Keys, the tokens they sign, and secrets at rest."""

@@ -1,0 +1,1 @@
+"""Where the bytes of blobs are kept: one port, with files and S3 behind it."""

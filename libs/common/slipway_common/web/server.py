@@ -1,0 +1,100 @@
+"""Listening and serving, and stopping without dropping anyone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from slipway_common.errors import Misconfigured
+from slipway_common.settings import parse_listen
+
+_log = structlog.get_logger()
+_BACKLOG = 1024
+# How much of a body may lie unread in memory for one connection; twice that at most.
+READ_BUFFER_BYTES = 256 * 1024
+_MAX_HEADER_BYTES = 16 * 1024  # a bearer token with many scopes is long
+
+
+def bind(address: str) -> socket.socket:
+    """Bind and listen on `HOST:PORT` or `unix:/path`. Raises Misconfigured with the reason."""
+    where = parse_listen(address)
+    try:
+        return _bind_unix(where) if isinstance(where, Path) else _bind_tcp(*where)
+    except OSError as exc:
+        raise Misconfigured(f"cannot listen on {address}: {exc.strerror or exc}") from exc
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    mask = os.umask(0o177)  # for this user only
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(mask)
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def _bind_tcp(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6 and not host:
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    listener.bind(address)
+    listener.listen(_BACKLOG)
+    return listener
+
+
+def tls_context(certificate: Path, key: Path | None) -> ssl.SSLContext:
+    """A server context with the standard library's safe defaults; Misconfigured if the files do not fit."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as exc:
+        raise Misconfigured(f"tls_certificate {certificate}, tls_key {key}: {exc}") from exc
+    return context
+
+
+@contextlib.asynccontextmanager
+async def serve(
+    app: web.Application,
+    listener: socket.socket,
+    *,
+    shutdown_s: float,
+    tls: ssl.SSLContext | None = None,
+) -> AsyncIterator[None]:
+    """Serve `app` on `listener` while the context is open; then stop accepting, let requests finish, close."""
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=shutdown_s,
+        keepalive_timeout=75,
+        read_bufsize=READ_BUFFER_BYTES,
+        auto_decompress=False,  # a blob's bytes are the client's, whatever their Content-Encoding says
+        max_line_size=_MAX_HEADER_BYTES,
+        max_field_size=_MAX_HEADER_BYTES,
+        handler_cancellation=True,  # a client that left must not keep an upload's lease
+    )
+    await runner.setup()
+    site = web.SockSite(runner, listener, ssl_context=tls, backlog=_BACKLOG)
+    await site.start()
+    try:
+        yield
+    finally:
+        await asyncio.shield(runner.cleanup())

@@ -1,0 +1,1 @@
+"""The gateway: the registry protocol, identity and rights, the edge of the management API."""

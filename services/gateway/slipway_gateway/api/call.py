@@ -1,0 +1,54 @@
+"""One request of the registry protocol, once it is known who asks for what."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from aiohttp import web
+from multidict import MultiDictProxy
+
+from slipway_common.oci.names import RepositoryName
+from slipway_gateway.api.oci_errors import NameUnknown
+from slipway_gateway.api.transfer import BodyCutOff, RateLimits, receive_body
+from slipway_gateway.domain.access import Identity
+from slipway_gateway.store.repositories import Repository
+from slipway_gateway.uploads import CutOff, Receive
+
+
+@dataclass(slots=True)
+class Call:
+    """What every handler gets. `repository` is None if there is none of that name."""
+
+    request: web.BaseRequest
+    name: RepositoryName
+    reference: str
+    identity: Identity
+    repository: Repository | None
+    request_id: str
+
+    def existing(self) -> Repository:
+        """The repository; raises NameUnknown."""
+        if self.repository is None:
+            raise NameUnknown("no such repository", name=self.name)
+        return self.repository
+
+    @property
+    def query(self) -> MultiDictProxy[str]:
+        return self.request.query
+
+    @property
+    def actor(self) -> str:
+        return self.identity.actor
+
+
+def receiver(request: web.BaseRequest, rate: RateLimits) -> Receive:
+    """How a use case takes in this request's body."""
+
+    async def receive(consume, *, room, flush):  # type: ignore[no-untyped-def]
+        try:
+            return await receive_body(request, consume, room=room, flush=flush, rate=rate)
+        except BodyCutOff as exc:
+            raise CutOff(exc.message, received_bytes=exc.received_bytes) from exc
+
+    return partial(receive)

@@ -1,0 +1,135 @@
+"""The content API for the other services: by digest, with a service token, on the internal address only."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from slipway_common.errors import InvalidInput, NotFound, Unauthenticated
+from slipway_common.events.event import repository_stream
+from slipway_common.events.log import EventLog
+from slipway_common.oci.digests import parse_digest
+from slipway_common.oci.names import namespace_of
+from slipway_common.security.service_tokens import ServiceTokens
+from slipway_common.storage.port import ObjectStore
+from slipway_gateway.api.responses import PreparedBytes
+from slipway_gateway.api.transfer import FileBody
+from slipway_gateway.reads import Reads
+from slipway_gateway.store.manifests import ManifestStore
+from slipway_gateway.store.repositories import Repository, RepositoryStore
+
+import asyncpg  # isort: skip
+
+_MAX_PAGE = 1000
+
+
+@dataclass(slots=True)
+class InternalHandlers:
+    tokens: ServiceTokens
+    repositories: RepositoryStore
+    manifests: ManifestStore
+    reads: Reads
+    objects: ObjectStore
+    log: EventLog
+    pool: asyncpg.Pool
+
+    def routes(self) -> list[web.RouteDef]:
+        prefix = "/internal/v1/repositories"
+        return [
+            web.get(prefix, self.list_repositories),
+            web.get(prefix + r"/{repository_id:\d+}/manifests/{digest}", self.get_manifest),
+            web.get(prefix + r"/{repository_id:\d+}/blobs/{digest}", self.get_blob),
+            web.get(prefix + r"/{repository_id:\d+}/snapshot", self.snapshot),
+        ]
+
+    @property
+    def middleware(self) -> Callable[[web.Request, Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[web.StreamResponse]]:  # fmt: skip
+        @web.middleware
+        async def check_service_token(
+            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+        ) -> web.StreamResponse:
+            if request.path.startswith("/internal/"):
+                kind, _, token = request.headers.get("Authorization", "").partition(" ")
+                if kind.lower() != "bearer":
+                    raise Unauthenticated("a service token is needed")
+                claims = await self.tokens.verify(token, audience="gateway")
+                if claims.service is None:
+                    raise Unauthenticated("a service's own token is needed")
+            return await handler(request)
+
+        return check_service_token
+
+    async def list_repositories(self, request: web.Request) -> web.Response:
+        limit = _number(request, "n", 500)
+        rows = await self.repositories.list_by_id(after=_number(request, "after", 0), limit=limit + 1)
+        found = [
+            {"id": row["id"], "name": row["name"], "namespace": namespace_of(row["name"])} for row in rows[:limit]
+        ]
+        return web.json_response({"repositories": found, "next": found[-1]["id"] if len(rows) > limit else None})
+
+    async def get_manifest(self, request: web.Request) -> web.StreamResponse:
+        repository = await self._repository(request)
+        stored = await self.reads.manifest(repository, parse_digest(request.match_info["digest"]))
+        if stored is None:
+            raise NotFound("no such manifest")
+        headers = {"Content-Type": stored.media_type, "Docker-Content-Digest": stored.digest}
+        return PreparedBytes(200, headers, stored.body)
+
+    async def get_blob(self, request: web.Request) -> web.StreamResponse:
+        repository = await self._repository(request)
+        digest = parse_digest(request.match_info["digest"])
+        blob = await self.reads.blob(repository, digest)
+        if blob is None:
+            raise NotFound("no such blob")
+        headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest}
+        content = self.reads.remembered(digest)
+        if content is not None:
+            return PreparedBytes(200, headers, content)
+        return FileBody(await self.objects.open_reader(blob.storage_key), headers=headers)
+
+    async def snapshot(self, request: web.Request) -> web.Response:
+        """One page of a repository's state. `seq` is read first: what happens meanwhile is told again by the log."""
+        repository = await self._repository(request)
+        after, limit = request.query.get("after", ""), _number(request, "n", 500)
+        stream = repository_stream(repository.id)
+        seq = await self.log.head(self.pool, stream)
+        manifests, tags = await self.manifests.snapshot_page(repository.id, after=after, limit=limit + 1)
+        page = manifests[:limit]
+        return web.json_response({
+            "repository": repository.ref.model_dump(),
+            "stream": stream,
+            "seq": seq,
+            "tags": [
+                {"name": row["name"], "digest": row["digest"], "updated_at": row["updated_at"].isoformat()} for row in tags
+            ],
+            "manifests": [
+                {
+                    "digest": row["digest"],
+                    "media_type": row["media_type"],
+                    "artifact_type": row["artifact_type"],
+                    "subject": row["subject_digest"],
+                    "size_bytes": row["size_bytes"],
+                    "pushed_at": row["pushed_at"].isoformat(),
+                    "pushed_by": row["pushed_by"],
+                }
+                for row in page
+            ],
+            "next": page[-1]["digest"] if len(manifests) > limit else None,
+        })  # fmt: skip
+
+    async def _repository(self, request: web.Request) -> Repository:
+        found = await self.repositories.find_by_id(int(request.match_info["repository_id"][:18]))
+        if found is None:
+            raise NotFound("no such repository")
+        return found
+
+
+def _number(request: web.Request, name: str, default: int) -> int:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not text.isdigit() or len(text) > 18:
+        raise InvalidInput(f"{name} must be a number")
+    return min(int(text), _MAX_PAGE) if name == "n" else int(text)

@@ -1,0 +1,122 @@
+"""Lists: tags, repositories, referrers; in pages by key, never by scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import orjson
+from aiohttp import web
+
+from slipway_common.oci import media_types
+from slipway_common.oci.digests import parse_digest
+from slipway_gateway.api.call import Call
+from slipway_gateway.api.oci_errors import PaginationInvalid
+from slipway_gateway.domain.access import AccessRules
+from slipway_gateway.reads import Reads
+from slipway_gateway.store.manifests import ManifestStore, Referrer
+from slipway_gateway.store.repositories import RepositoryStore
+
+MAX_PAGE = 1000
+# Pages of referrers end by weight as well: annotations are up to 4 MiB each, and clients read up to 4 MiB.
+_MAX_REFERRERS_BYTES = 3 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class ListHandlers:
+    reads: Reads
+    repositories: RepositoryStore
+    manifests: ManifestStore
+    rules: AccessRules
+
+    async def tags(self, call: Call) -> web.Response:
+        limit = _limit(call)
+        repository = call.existing()
+        found = await self.reads.tag_page(repository, after=call.query.get("last", ""), limit=limit + 1) if limit else []
+        response = _json({"name": repository.name, "tags": found[:limit]})
+        if len(found) > limit:
+            _link(response, call, n=limit, last=found[limit - 1])
+        return response
+
+    async def catalog(self, call: Call) -> web.Response:
+        """Names of the repositories that the caller may read."""
+        limit = _limit(call)
+        found = (
+            await self.repositories.list(
+                after=call.query.get("last", ""),
+                limit=limit + 1,
+                all_of_them=self.rules.may_read_all(call.identity),
+            )
+            if limit
+            else []
+        )
+        names = [repository.name for repository in found]
+        response = _json({"repositories": names[:limit]})
+        if len(names) > limit:
+            _link(response, call, n=limit, last=names[limit - 1])
+        return response
+
+    async def referrers(self, call: Call) -> web.Response:
+        """Manifests whose subject is the digest. A repository that does not exist has none: the list is empty, not missing."""
+        subject = parse_digest(call.reference)
+        artifact_type = call.query.get("artifactType") or None
+        limit = _limit(call)
+        found: list[Referrer] = []
+        if call.repository is not None and limit:
+            found = await self.manifests.list_referrers(
+                call.repository.id, subject, artifact_type=artifact_type, after=call.query.get("last", ""), limit=limit + 1
+            )
+        page, more = _page_by_weight(found, limit)
+        index = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": page}
+        response = web.Response(body=orjson.dumps(index), headers={"Content-Type": media_types.OCI_INDEX})
+        if artifact_type is not None:
+            response.headers["OCI-Filters-Applied"] = "artifactType"
+        if more:
+            extra = {"artifactType": artifact_type} if artifact_type is not None else {}
+            _link(response, call, n=limit, last=page[-1]["digest"], **extra)
+        return response
+
+
+def _page_by_weight(found: list[Referrer], limit: int) -> tuple[list[dict[str, Any]], bool]:
+    page: list[dict[str, Any]] = []
+    weight = 0
+    for referrer in found[:limit]:
+        entry = _referrer(referrer)
+        weight += len(orjson.dumps(entry))
+        if page and weight > _MAX_REFERRERS_BYTES:
+            return page, True
+        page.append(entry)
+    return page, len(found) > limit > 0
+
+
+def _referrer(referrer: Referrer) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "mediaType": referrer.media_type,
+        "digest": referrer.digest,
+        "size": referrer.size_bytes,
+    }
+    if referrer.artifact_type:
+        entry["artifactType"] = referrer.artifact_type
+    if referrer.annotations:
+        entry["annotations"] = referrer.annotations
+    return entry
+
+
+def _limit(call: Call) -> int:
+    """How many entries a page has; at most 1,000, whatever is asked for."""
+    text = call.query.get("n")
+    if text is None:
+        return MAX_PAGE
+    if not (text.isascii() and text.isdigit()):
+        raise PaginationInvalid("n must be a number of entries", n=text[:40])
+    return min(int(text[:19]), MAX_PAGE)
+
+
+def _json(document: Any) -> web.Response:
+    return web.Response(body=orjson.dumps(document), content_type="application/json")
+
+
+def _link(response: web.Response, call: Call, **parameters: object) -> None:
+    path = quote(call.request.path, safe="/:@")
+    response.headers["Link"] = f'<{path}?{urlencode(parameters)}>; rel="next"'

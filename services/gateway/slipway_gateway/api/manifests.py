@@ -1,0 +1,130 @@
+"""Manifests (distribution-spec: Pulling, Pushing and Deleting manifests)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from slipway_common.oci.digests import Digest
+from slipway_common.oci.manifests import MAX_MANIFEST_BYTES, InvalidManifest
+from slipway_common.oci.names import Tag, is_digest, parse_reference, parse_tag
+from slipway_gateway.api.call import Call
+from slipway_gateway.api.oci_errors import ManifestTooLarge
+from slipway_gateway.api.responses import PreparedBytes
+from slipway_gateway.api.transfer import BodyTooLarge, RateLimits, receive_body
+from slipway_gateway.deletions import Deletions, ManifestUnknown
+from slipway_gateway.domain.access import AccessRules, Action
+from slipway_gateway.pushes import Pushes
+from slipway_gateway.reads import Reads
+from slipway_gateway.store.blobs import BlobStore
+from slipway_gateway.store.manifests import StoredManifest
+from slipway_gateway.store.repositories import Repository
+
+# As many as a registry must take by `?tag=` and then some; bounds the transaction.
+_MAX_TAGS = 100
+
+
+@dataclass(slots=True)
+class ManifestHandlers:
+    reads: Reads
+    pushes: Pushes
+    deletions: Deletions
+    blobs: BlobStore
+    rules: AccessRules
+    ensure: Callable[[Call], Awaitable[Repository]]
+    rate: RateLimits
+
+    async def get(self, call: Call) -> web.StreamResponse:
+        stored = await self._find(call)
+        return PreparedBytes(200, _headers(stored), stored.body)
+
+    async def head(self, call: Call) -> web.StreamResponse:
+        stored = await self._find(call)
+        repository = call.existing()
+        if Action.PUSH in self.rules.rights(call.identity, repository.visibility):
+            await self.blobs.renew_manifest_lease(repository.id, stored.digest)
+        return PreparedBytes(200, _headers(stored), None)
+
+    async def put(self, call: Call) -> web.Response:
+        reference = parse_reference(call.reference)
+        extra = [parse_tag(tag) for tag in call.query.getall("tag", [])]
+        if len(extra) > _MAX_TAGS:
+            raise InvalidManifest(f"at most {_MAX_TAGS} tags can be set at once")
+        body = await self._read_body(call)
+        repository = await self.ensure(call)
+        pushed = await self.pushes.put(
+            repository,
+            reference,
+            body,
+            content_type=_content_type(call.request),
+            extra_tags=extra,
+            actor=call.actor,
+            request_id=call.request_id,
+        )
+        response = web.Response(
+            status=201,
+            headers={
+                "Location": f"/v2/{repository.name}/manifests/{reference}",
+                "Docker-Content-Digest": pushed.digest,
+            },
+        )
+        if pushed.subject is not None:
+            response.headers["OCI-Subject"] = pushed.subject
+        for tag in extra:
+            response.headers.add("OCI-Tag", tag)
+        return response
+
+    async def delete(self, call: Call) -> web.Response:
+        repository = call.existing()
+        reference = parse_reference(call.reference)
+        if is_digest(reference):
+            await self.deletions.delete_manifest(
+                repository, Digest(reference), actor=call.actor, request_id=call.request_id
+            )
+        else:
+            await self.deletions.delete_tag(repository, Tag(reference), actor=call.actor, request_id=call.request_id)
+        return web.Response(status=202)
+
+    async def _find(self, call: Call) -> StoredManifest:
+        reference = parse_reference(call.reference)
+        stored = await self.reads.manifest(call.existing(), reference)
+        if stored is None:
+            raise ManifestUnknown("no such manifest in this repository", reference=reference)
+        return stored
+
+    async def _read_body(self, call: Call) -> bytes:
+        body = bytearray()
+        try:
+            await receive_body(
+                call.request,
+                body.extend,
+                room=lambda: MAX_MANIFEST_BYTES + 1,
+                flush=_nothing,
+                max_bytes=MAX_MANIFEST_BYTES,
+                rate=self.rate,
+            )
+        except BodyTooLarge as exc:
+            raise ManifestTooLarge("manifests may be up to 4 MiB", max_bytes=MAX_MANIFEST_BYTES) from exc
+        return bytes(body)
+
+
+async def _nothing() -> None:
+    return None
+
+
+def _headers(stored: StoredManifest) -> dict[str, str]:
+    """The media type is the manifest's own: a digest names bytes, so there is nothing to negotiate about."""
+    return {
+        "Content-Type": stored.media_type,
+        "Content-Length": str(len(stored.body)),
+        "Docker-Content-Digest": stored.digest,
+        "ETag": f'"{stored.digest}"',
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def _content_type(request: web.BaseRequest) -> str | None:
+    text = request.headers.get("Content-Type")
+    return text.partition(";")[0].strip() or None if text else None

@@ -1,0 +1,218 @@
+"""The registry protocol: one pipeline for every request under /v2/, one table of what each of them needs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+from aiohttp.abc import AbstractMatchInfo
+from prometheus_client import Counter, Histogram
+
+from slipway_common.errors import Denied, NotFound, Unauthenticated
+from slipway_common.web.request_ids import request_id_of
+from slipway_gateway.api.call import Call
+from slipway_gateway.api.challenges import Challenger
+from slipway_gateway.api.oci_errors import MethodNotAllowed, PathUnknown, render_error
+from slipway_gateway.api.paths import Kind, Target, parse_path
+from slipway_gateway.api.uploads import ScopeLacking
+from slipway_gateway.domain.access import AccessRules, Action, Decision, Identity
+from slipway_gateway.domain.scopes import render_scope
+from slipway_gateway.identity import Authenticator
+from slipway_gateway.reads import Reads
+
+_log = structlog.get_logger()
+_seconds = Histogram(
+    "slipway_registry_request_seconds",
+    "Time to answer requests of the registry protocol, without the time the body of the answer takes",
+    ["endpoint", "method"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+_answers = Counter("slipway_registry_requests", "Requests of the registry protocol", ["endpoint", "method", "status"])
+
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What a method on a kind of path does, and the right it takes. `action` None: being logged in is all it takes."""
+
+    action: Action | None
+    handler: Handler
+
+
+class Registry:
+    """Answers everything under /v2/."""
+
+    def __init__(
+        self,
+        endpoints: dict[tuple[Kind, str], Endpoint],
+        *,
+        authenticator: Authenticator,
+        reads: Reads,
+        rules: AccessRules,
+        challenger: Challenger,
+    ) -> None:
+        self.endpoints = endpoints
+        self._authenticator = authenticator
+        self._reads = reads
+        self._rules = rules
+        self._challenger = challenger
+        self._timers = {
+            (kind, method): _seconds.labels(kind.value, method).observe for kind, method in endpoints
+        }
+        self._counters = {
+            (kind, method): _answers.labels(kind.value, method, "200").inc for kind, method in endpoints
+        }
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Parse, identify, decide, call, render."""
+        started = time.perf_counter()
+        target: Target | None = None
+        try:
+            target = parse_path(request.raw_path.partition("?")[0])
+            response = await self._answer(request, target)
+        except Exception as exc:
+            response = self._refuse(request, target, exc)
+        if target is not None and (key := (target.kind, request.method)) in self._timers:
+            self._timers[key](time.perf_counter() - started)
+            if response.status == 200:
+                self._counters[key]()
+            else:
+                _answers.labels(target.kind.value, request.method, str(response.status)).inc()
+        return response
+
+    async def _answer(self, request: web.Request, target: Target | None) -> web.StreamResponse:
+        if target is None:
+            raise PathUnknown("not a path of the registry protocol")
+        endpoint = self.endpoints.get((target.kind, request.method))
+        if endpoint is None:
+            raise MethodNotAllowed([method for kind, method in self.endpoints if kind is target.kind])
+        identity = await self._authenticator.identify(request.headers.get("Authorization"))
+        repository = await self._reads.repository(target.name) if target.name else None
+        self._authorise(endpoint, target, identity, repository.visibility if repository else None)
+        call = Call(
+            request, target.name, target.reference, identity, repository, request_id_of(request)
+        )
+        response = await endpoint.handler(call)
+        if request.method not in ("GET", "HEAD"):
+            _log.info(
+                "registry_write", method=request.method, endpoint=target.kind.value, repository=target.name,
+                reference=target.reference, status=response.status, actor=identity.actor, request_id=call.request_id,
+            )  # fmt: skip
+        return response
+
+    def _authorise(
+        self, endpoint: Endpoint, target: Target, identity: Identity, visibility: str | None
+    ) -> None:
+        """Raise Unauthenticated or Denied unless the request is allowed."""
+        if endpoint.action is None:
+            if self._rules.login_needed(identity):
+                raise Unauthenticated("authentication required")
+            return
+        decision = self._rules.decide(identity, endpoint.action, target.name, visibility)
+        if decision is Decision.ALLOW:
+            return
+        if decision is Decision.DENY:
+            raise Denied("requested access to the resource is denied")
+        if decision is Decision.SCOPE:
+            raise InsufficientScope("the token does not cover this")
+        raise Unauthenticated("authentication required")
+
+    def _refuse(self, request: web.Request, target: Target | None, exc: Exception) -> web.StreamResponse:
+        """Render what went wrong; a 401 tells where and for what to log in."""
+        if isinstance(exc, ScopeLacking):
+            own, source = exc.names
+            scope = f"{render_scope(own, ('pull', 'push'))} {render_scope(source, ('pull',))}"
+            return self._challenger.refuse(request, InsufficientScope("the token does not cover this"), scope)
+        if isinstance(exc, Unauthenticated):
+            return self._challenger.refuse(request, exc, _scope_for(request.method, target))
+        response = render_error(exc, request_id=request_id_of(request))
+        if response.status == 416:
+            self._add_position(response, target, exc)
+        if not isinstance(exc, NotFound) or request.method not in ("GET", "HEAD"):
+            _log.info(
+                "registry_refused", method=request.method, path=request.path[:300], status=response.status,
+                reason=f"{type(exc).__name__}: {exc}"[:300],
+            )  # fmt: skip
+        return response
+
+    def _add_position(self, response: web.Response, target: Target | None, exc: Exception) -> None:
+        from slipway_gateway.api.oci_errors import RangeNotSatisfiable
+        from slipway_gateway.api.uploads import range_so_far, upload_location
+        from slipway_gateway.uploads import OutOfOrder
+
+        if isinstance(exc, OutOfOrder) and target is not None:
+            response.headers["Location"] = upload_location(target.name, exc.upload_id)
+            response.headers["Range"] = range_so_far(exc.offset_bytes)
+            response.headers["Docker-Upload-UUID"] = str(exc.upload_id)
+        elif isinstance(exc, RangeNotSatisfiable):
+            response.headers["Content-Range"] = f"bytes */{exc.size_bytes}"
+
+
+class InsufficientScope(Unauthenticated):
+    """The token is good, but not for this."""
+
+
+def _scope_for(method: str, target: Target | None) -> str | None:
+    """What a client should ask a token for: everything that such a request may need."""
+    if target is None or not target.name:
+        return None
+    actions: Iterable[str] = ("pull",)
+    if method in ("POST", "PUT", "PATCH"):
+        actions = ("pull", "push")
+    elif method == "DELETE":
+        actions = ("pull", "push", "delete")
+    return render_scope(target.name, actions)
+
+
+class RegistryResource(web.AbstractResource):
+    """Puts the registry under /v2/ of an aiohttp application, with one look-up in place of a walk over patterns."""
+
+    def __init__(self, registry: Registry) -> None:
+        super().__init__(name="registry")
+        self._route = _RegistryRoute(registry, self)
+
+    @property
+    def canonical(self) -> str:
+        return "/v2"
+
+    def url_for(self, **_kwargs: str):  # type: ignore[no-untyped-def]
+        raise RuntimeError("registry locations are made by the handlers")
+
+    def add_prefix(self, prefix: str) -> None:
+        raise RuntimeError("clients expect the registry at /v2/")
+
+    def get_info(self):  # type: ignore[no-untyped-def]
+        return {"path": "/v2/"}
+
+    def raw_match(self, path: str) -> bool:
+        return False
+
+    async def resolve(self, request: web.Request) -> tuple[AbstractMatchInfo | None, set[str]]:
+        if request.raw_path.startswith("/v2"):
+            return web.UrlMappingMatchInfo({}, self._route), set()
+        return None, set()
+
+    def __len__(self) -> int:
+        return 1
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter((self._route,))
+
+
+class _RegistryRoute(web.AbstractRoute):
+    def __init__(self, registry: Registry, resource: RegistryResource) -> None:
+        super().__init__("*", registry.handle, resource=resource)
+
+    @property
+    def name(self) -> str | None:
+        return "registry"
+
+    def url_for(self, *_args: str, **_kwargs: str):  # type: ignore[no-untyped-def]
+        raise RuntimeError("registry locations are made by the handlers")
+
+    def get_info(self):  # type: ignore[no-untyped-def]
+        return {"path": "/v2/"}

@@ -1,0 +1,221 @@
+"""What this process remembers of the database: exactly, or not at all.
+
+Answers that can change (where a tag points, whether a blob is linked here) are remembered only while this is the one gateway
+process on the database; every change then goes through this process, which drops what it touches before COMMIT is sent and
+again when the outcome is known. Content by digest never changes and is remembered freely.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
+from typing import Any, TypeVar
+
+import asyncpg
+import structlog
+from prometheus_client import Counter, Gauge
+
+_log = structlog.get_logger()
+T = TypeVar("T")
+
+# Any number that only gateways use, on the database they share.
+_SOLO_LOCK = 7_305_519_204_117_032
+_CHECK_EVERY_S = 1.0
+_MAX_ANSWERS = 200_000
+
+_exact = Gauge("slipway_cache_exact", "1 while answers are served from memory, 0 while the database is asked each time")
+_lookups = Counter("slipway_cache_lookups", "Look-ups of changeable answers", ["result"])
+_hits = _lookups.labels("hit")
+_misses = _lookups.labels("miss")
+
+
+class ExactCache:
+    """Changeable answers, by key. Only positive ones are kept, so that additions need to drop nothing but lists."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[Hashable, Any] = OrderedDict()
+        self._changing: dict[Hashable, int] = {}
+        self._enabled = False
+        # Raised by every change: an answer read before it must not be stored after it.
+        self._generation = 0
+
+    @property
+    def enabled(self) -> bool:
+        return self._enabled
+
+    def enable(self) -> None:
+        self._enabled = True
+        _exact.set(1)
+
+    def disable(self) -> None:
+        """Forget everything, and remember nothing until enabled again."""
+        self._enabled = False
+        self._generation += 1
+        self._answers.clear()
+        _exact.set(0)
+
+    def find(self, key: Hashable) -> Any:
+        """The remembered answer, or None."""
+        answer = self._answers.get(key)
+        if answer is None:
+            _misses.inc()
+        else:
+            _hits.inc()
+        return answer
+
+    async def get(self, key: Hashable, load: Callable[[], Awaitable[T | None]]) -> T | None:
+        """The remembered answer, else what `load` reads from the database."""
+        if (answer := self.find(key)) is not None:
+            return answer  # type: ignore[no-any-return]
+        generation = self._generation
+        loaded = await load()
+        if loaded is not None and self._enabled and generation == self._generation and key not in self._changing:
+            self._answers[key] = loaded
+            if len(self._answers) > _MAX_ANSWERS:
+                self._answers.popitem(last=False)
+        return loaded
+
+    async def guard(self, connection: asyncpg.Connection) -> None:
+        """In a transaction that changes answers: wait until no other process remembers any."""
+        if not self._enabled:
+            await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", _SOLO_LOCK)
+
+    @contextlib.contextmanager
+    def changing(self, *keys: Hashable) -> Iterator[None]:
+        """Open around a transaction that changes the answers to `keys`, from before its COMMIT until its outcome is known."""
+        self._begin(keys)
+        try:
+            yield
+        finally:
+            self._end(keys)
+
+    def _begin(self, keys: tuple[Hashable, ...]) -> None:
+        for key in keys:
+            self._changing[key] = self._changing.get(key, 0) + 1
+        self._drop(keys)
+
+    def _end(self, keys: tuple[Hashable, ...]) -> None:
+        self._drop(keys)
+        for key in keys:
+            left = self._changing[key] - 1
+            if left:
+                self._changing[key] = left
+            else:
+                del self._changing[key]
+
+    def _drop(self, keys: tuple[Hashable, ...]) -> None:
+        self._generation += 1
+        for key in keys:
+            self._answers.pop(key, None)
+
+
+class ContentCache:
+    """Bytes by digest, least recently used ones dropped: manifests' neighbours such as configs and small layers."""
+
+    def __init__(self, *, max_bytes: int, max_item_bytes: int) -> None:
+        self.max_item_bytes = max_item_bytes
+        self._max_bytes = max_bytes
+        self._used_bytes = 0
+        self._items: OrderedDict[str, bytes] = OrderedDict()
+
+    def find(self, key: str) -> bytes | None:
+        content = self._items.get(key)
+        if content is not None:
+            self._items.move_to_end(key)
+        return content
+
+    def put(self, key: str, content: bytes) -> None:
+        if len(content) > self.max_item_bytes or key in self._items:
+            return
+        self._items[key] = content
+        self._used_bytes += len(content)
+        while self._used_bytes > self._max_bytes:
+            _, dropped = self._items.popitem(last=False)
+            self._used_bytes -= len(dropped)
+
+
+@contextlib.asynccontextmanager
+async def solo_watch(dsn: str, cache: ExactCache, *, wanted: bool) -> AsyncIterator[None]:
+    """Enable `cache` while no other gateway process uses this database.
+
+    Every gateway holds the lock shared for as long as it serves, and tries for it exclusively each second. Who has it
+    exclusively and sees another waiting forgets its answers first and lets go then, so the newcomer, who waits for its
+    shared lock here before it serves anything, never changes what somebody else remembers.
+    """
+    watch = _SoloWatch(dsn, cache, wanted=wanted)
+    await watch.join()
+    task = asyncio.create_task(watch.run(), name="solo-watch")
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        cache.disable()
+        await watch.leave()
+
+
+class _SoloWatch:
+    def __init__(self, dsn: str, cache: ExactCache, *, wanted: bool) -> None:
+        self._dsn = dsn
+        self._cache = cache
+        self._wanted = wanted
+        self._connection: asyncpg.Connection | None = None
+
+    async def join(self) -> None:
+        connection = await asyncpg.connect(self._dsn, timeout=10, server_settings={"application_name": "slipway solo"})
+        connection.add_termination_listener(self._lost)
+        await connection.execute("SELECT pg_advisory_lock_shared($1)", _SOLO_LOCK, timeout=30)
+        self._connection = connection
+        await self._try_alone()
+
+    async def leave(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+
+    def _lost(self, _connection: asyncpg.Connection) -> None:
+        self._cache.disable()
+        self._connection = None
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(_CHECK_EVERY_S)
+            try:
+                async with asyncio.timeout(_CHECK_EVERY_S):
+                    await self._check()
+            except Exception as exc:
+                # Without an answer in time nothing is known of others: forget, and begin anew.
+                self._cache.disable()
+                _log.warning("solo_check_failed", error=f"{type(exc).__name__}: {exc}")
+                await self._rejoin()
+
+    async def _check(self) -> None:
+        if self._connection is None:
+            await self.join()
+        elif self._cache.enabled:
+            if await self._connection.fetchval(_OTHERS_WAIT, _SOLO_LOCK >> 32, _SOLO_LOCK & 0xFFFFFFFF):
+                self._cache.disable()
+                await self._connection.execute("SELECT pg_advisory_unlock($1)", _SOLO_LOCK)
+        else:
+            await self._try_alone()
+
+    async def _try_alone(self) -> None:
+        if self._wanted and self._connection is not None:
+            if await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", _SOLO_LOCK):
+                self._cache.enable()
+
+    async def _rejoin(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+
+_OTHERS_WAIT = """
+SELECT EXISTS (
+    SELECT FROM pg_locks
+    WHERE locktype = 'advisory' AND NOT granted AND classid = $1::bigint::oid AND objid = $2::bigint::oid AND objsubid = 1
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+)
+"""

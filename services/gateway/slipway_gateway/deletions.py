@@ -1,0 +1,119 @@
+"""Taking away tags, manifests and blobs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from slipway_common.errors import Conflict, NotFound
+from slipway_common.events.catalogue import ManifestDeleted, TagDeleted
+from slipway_common.events.event import NewEvent, repository_stream
+from slipway_common.events.log import EventLog
+from slipway_common.oci.digests import Digest
+from slipway_common.oci.names import Tag
+from slipway_gateway.cache import ExactCache
+from slipway_gateway.store.blobs import BlobStore
+from slipway_gateway.store.manifests import ManifestStore
+from slipway_gateway.store.repositories import Repository
+
+
+class ManifestUnknown(NotFound):
+    """No such manifest or tag in this repository."""
+
+
+class BlobUnknown(NotFound):
+    """No such blob in this repository."""
+
+
+class ManifestInUse(Conflict):
+    """An index of the repository names this manifest."""
+
+
+class Deletions:
+    def __init__(
+        self,
+        manifests: ManifestStore,
+        blobs: BlobStore,
+        cache: ExactCache,
+        log: EventLog,
+        announce: Callable[[str], None],
+    ) -> None:
+        self._manifests = manifests
+        self._blobs = blobs
+        self._cache = cache
+        self._log = log
+        self._announce = announce
+
+    async def delete_tag(self, repository: Repository, tag: Tag, *, actor: str | None, request_id: str) -> None:
+        """Delete a tag; what it pointed to stays. Raises ManifestUnknown."""
+        await asyncio.shield(self._delete_tag(repository, tag, actor, request_id))
+
+    async def _delete_tag(self, repository: Repository, tag: Tag, actor: str | None, request_id: str) -> None:
+        with self._cache.changing(("tag", repository.id, tag), ("tags", repository.id, "")):
+            async with self._manifests.transaction() as connection:
+                digest = await self._manifests.delete_tag(connection, repository.id, tag, actor=actor)
+                if digest is None:
+                    raise ManifestUnknown("no such tag", tag=tag)
+                event = NewEvent.of(
+                    TagDeleted(repository=repository.ref, tag=tag, digest=digest), subject=f"{repository.name}:{tag}"
+                )
+                await self._log.append(
+                    connection, repository_stream(repository.id), [event], actor=actor, request_id=request_id
+                )
+        self._announce(repository_stream(repository.id))
+
+    async def delete_manifest(
+        self, repository: Repository, digest: Digest, *, actor: str | None, request_id: str
+    ) -> None:
+        """Put a manifest into the trash, with its tags. Raises ManifestUnknown, ManifestInUse."""
+        await asyncio.shield(self._delete_manifest(repository, digest, actor, request_id))
+
+    async def _delete_manifest(
+        self, repository: Repository, digest: Digest, actor: str | None, request_id: str
+    ) -> None:
+        tags = await self._manifests.tags_of(repository.id, digest)
+        keys = [("tag", repository.id, tag) for tag in tags]
+        while True:
+            with self._cache.changing(*keys, ("manifest", repository.id, digest), ("tags", repository.id, "")):
+                moved = await self._trash(repository, digest, {key[2] for key in keys}, actor, request_id)
+            if moved is None:
+                break
+            keys = [("tag", repository.id, tag) for tag in moved]  # a tag came between: drop its answer first as well
+        self._announce(repository_stream(repository.id))
+
+    async def _trash(
+        self, repository: Repository, digest: Digest, expected: set[str], actor: str | None, request_id: str
+    ) -> list[Tag] | None:
+        try:
+            async with self._manifests.transaction() as connection:
+                parents = await self._manifests.lock_and_read_uses(connection, repository.id, digest)
+                if parents is None:
+                    raise ManifestUnknown("no such manifest", digest=digest)
+                if parents:
+                    raise ManifestInUse("an index names this manifest: delete the index first", indexes=parents)
+                tags = await self._manifests.trash(connection, repository.id, digest, actor=actor)
+                if not expected.issuperset(tags):
+                    raise _TagsMoved(tags)
+                event = NewEvent.of(
+                    ManifestDeleted(repository=repository.ref, digest=digest, tags=tags),
+                    subject=f"{repository.name}@{digest}",
+                )
+                await self._log.append(
+                    connection, repository_stream(repository.id), [event], actor=actor, request_id=request_id
+                )
+        except _TagsMoved as moved:
+            return moved.tags
+        return None
+
+    async def delete_blob(self, repository: Repository, digest: Digest) -> None:
+        """Take a blob out of the repository. Raises BlobUnknown, BlobInUse."""
+        if not await asyncio.shield(self._blobs.unlink(repository.id, digest)):
+            raise BlobUnknown("no such blob", digest=digest)
+
+
+class _TagsMoved(Exception):
+    """The manifest has tags that were not known before its lock was held; the transaction is undone."""
+
+    def __init__(self, tags: list[Tag]) -> None:
+        super().__init__()
+        self.tags = tags

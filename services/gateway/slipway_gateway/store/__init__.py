@@ -1,0 +1,1 @@
+"""The only place with the gateway's SQL; its statements are in ../sql."""

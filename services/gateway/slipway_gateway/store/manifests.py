@@ -1,0 +1,200 @@
+"""Rows of manifests, their edges, tags and history; and the push transaction."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import asyncpg
+import orjson
+
+from slipway_common.database.pool import Database, database_errors
+from slipway_common.database.queries import load_queries
+from slipway_common.oci.digests import Digest
+from slipway_common.oci.manifests import Manifest, Platform
+from slipway_common.oci.names import Tag
+from slipway_gateway.cache import ExactCache
+
+_sql = load_queries("slipway_gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest as it is served: bytes exactly as pushed."""
+
+    digest: Digest
+    media_type: str
+    body: bytes
+    subject_digest: Digest | None
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """What an index needs to know of a manifest it names."""
+
+    digest: Digest
+    image_id: Digest | None
+    size_bytes: int
+    tree_size_bytes: int
+    platform: Platform | None
+
+
+@dataclass(frozen=True, slots=True)
+class PushFacts:
+    """What the repository holds of the things a manifest names; read after they are locked."""
+
+    blob_sizes: dict[Digest, int]
+    children: dict[Digest, Child]
+
+
+@dataclass(frozen=True, slots=True)
+class NewManifest:
+    """All that is stored of a manifest."""
+
+    digest: Digest
+    manifest: Manifest
+    body: bytes
+    tree_size_bytes: int
+    platform: Platform | None
+    blob_edges: Sequence[Digest]
+    child_edges: Sequence[Digest]
+    tags: Sequence[Tag] = field(default_factory=tuple)
+    actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Referrer:
+    digest: Digest
+    media_type: str
+    artifact_type: str | None
+    size_bytes: int
+    annotations: dict[str, str]
+
+
+class ManifestStore:
+    def __init__(self, database: Database, cache: ExactCache, *, lease: timedelta) -> None:
+        self._pool = database.pool
+        self._cache = cache
+        self._lease = lease
+
+    async def find_by_digest(self, repository_id: int, digest: Digest) -> StoredManifest | None:
+        with database_errors():
+            row = await self._pool.fetchrow(_sql.find_manifest_by_digest, repository_id, digest)
+        return StoredManifest(**row) if row else None
+
+    async def find_by_tag(self, repository_id: int, tag: Tag) -> StoredManifest | None:
+        with database_errors():
+            row = await self._pool.fetchrow(_sql.find_manifest_by_tag, repository_id, tag)
+        return StoredManifest(**row) if row else None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
+        """A transaction that changes what others may remember."""
+        with database_errors():
+            async with self._pool.acquire() as connection, connection.transaction():
+                await self._cache.guard(connection)
+                yield connection
+
+    async def lock_and_read(
+        self, connection: asyncpg.Connection, repository_id: int, *, blobs: Sequence[Digest], children: Sequence[Digest]
+    ) -> PushFacts | None:
+        """Keep the named blobs and children from going away, then read which of them are there. None: no repository."""
+        await connection.execute(_sql.lock_for_push, repository_id, blobs, children)
+        rows = await connection.fetch(_sql.read_push_facts, repository_id, blobs)
+        if not any(row["digest"] is None for row in rows):
+            return None  # the repository's own row is missing
+        found = await connection.fetch(_sql.read_children, repository_id, children) if children else []
+        return PushFacts(
+            blob_sizes={row["digest"]: row["size_bytes"] for row in rows if row["digest"] is not None},
+            children={child["digest"]: _child(child) for child in found},
+        )
+
+    async def write(
+        self, connection: asyncpg.Connection, repository_id: int, new: NewManifest
+    ) -> dict[Tag, Digest | None]:
+        """Store a manifest (or revive it), its edges and tags; what each tag pointed to before."""
+        manifest = new.manifest
+        rows = await connection.fetch(
+            _sql.write_manifest,
+            repository_id,
+            new.digest,
+            manifest.media_type,
+            manifest.effective_artifact_type,
+            manifest.image_id,
+            manifest.subject.digest if manifest.subject else None,
+            new.tree_size_bytes,
+            new.platform.os if new.platform else None,
+            new.platform.architecture if new.platform else None,
+            new.platform.variant if new.platform else None,
+            new.body,
+            orjson.dumps(manifest.annotations).decode() if manifest.annotations else None,
+            self._lease,
+            new.actor,
+            new.blob_edges,
+            new.child_edges,
+            new.tags,
+        )
+        return {row["name"]: row["previous_digest"] for row in rows}
+
+    async def lock_and_read_uses(
+        self, connection: asyncpg.Connection, repository_id: int, digest: Digest
+    ) -> list[Digest] | None:
+        """Lock a manifest for deletion; the living indexes that name it. None if it is not there."""
+        await connection.fetchval(_sql.lock_repository_shared, repository_id)
+        await connection.fetchval(_sql.lock_manifest, repository_id, digest)
+        row = await connection.fetchrow(_sql.read_manifest_uses, repository_id, digest)
+        return row["parents"] if row else None
+
+    async def trash(
+        self, connection: asyncpg.Connection, repository_id: int, digest: Digest, *, actor: str | None
+    ) -> list[Tag]:
+        """Put a manifest into the trash; the tags that went with it."""
+        tags = [row["name"] for row in await connection.fetch(_sql.delete_tags_of, repository_id, digest, actor)]
+        await connection.execute(_sql.trash_manifest, repository_id, digest)
+        return tags
+
+    async def delete_tag(
+        self, connection: asyncpg.Connection, repository_id: int, tag: Tag, *, actor: str | None
+    ) -> Digest | None:
+        """Delete a tag; what it pointed to, None if it is not there."""
+        await connection.fetchval(_sql.lock_repository_shared, repository_id)
+        return await connection.fetchval(_sql.delete_tag, repository_id, tag, actor)  # type: ignore[no-any-return]
+
+    async def tags_of(self, repository_id: int, digest: Digest) -> list[Tag]:
+        with database_errors():
+            rows = await self._pool.fetch(_sql.tags_of, repository_id, digest)
+        return [row["name"] for row in rows]
+
+    async def list_referrers(
+        self, repository_id: int, subject: Digest, *, artifact_type: str | None, after: str, limit: int
+    ) -> list[Referrer]:
+        """Living manifests whose subject is `subject`, by digest."""
+        with database_errors():
+            rows = await self._pool.fetch(_sql.list_referrers, repository_id, subject, after, artifact_type, limit)
+        return [
+            Referrer(
+                digest=row["digest"],
+                media_type=row["media_type"],
+                artifact_type=row["artifact_type"],
+                size_bytes=row["size_bytes"],
+                annotations=orjson.loads(row["annotations"]) if row["annotations"] else {},
+            )
+            for row in rows
+        ]
+
+    async def snapshot_page(
+        self, repository_id: int, *, after: str, limit: int
+    ) -> tuple[list[asyncpg.Record], list[asyncpg.Record]]:
+        """One page of living manifests by digest, and (on the first page) all tags, as of one moment."""
+        with database_errors():
+            async with self._pool.acquire() as connection, connection.transaction(isolation="repeatable_read"):
+                manifests = await connection.fetch(_sql.snapshot_manifests, repository_id, after, limit)
+                tags = await connection.fetch(_sql.snapshot_tags, repository_id) if not after else []
+        return manifests, tags
+
+
+def _child(row: asyncpg.Record) -> Child:
+    platform = Platform(row["os"], row["architecture"] or "", row["variant"]) if row["os"] else None
+    return Child(row["digest"], row["image_id"], row["size_bytes"], row["tree_size_bytes"], platform)

@@ -1,0 +1,151 @@
+"""Rows of upload sessions: their whole state, so that any process may go on with one."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import asyncpg
+
+from slipway_common.database.pool import RETRYABLE_ERRORS, Database, database_errors
+from slipway_common.database.queries import load_queries
+from slipway_common.errors import Conflict, Unavailable
+from slipway_common.oci.digests import Digest
+from slipway_common.storage.port import WriterState
+from slipway_gateway.store.blobs import read_state, write_state
+
+_sql = load_queries("slipway_gateway")
+_COMMIT_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSession:
+    """What is committed of an upload. `digest_so_far` is None when nobody has hashed all of it in one go."""
+
+    id: uuid.UUID
+    storage_key: str
+    algorithm: str
+    offset_bytes: int
+    digest_so_far: Digest | None
+    state: WriterState | None
+    created_at: datetime
+
+
+class LeaseLost(Conflict):
+    """Another writer has taken over the session."""
+
+
+class UploadStore:
+    """Sessions belong to a repository and a principal; nobody else finds them."""
+
+    def __init__(self, database: Database, *, blob_lease: timedelta, writer_lease: timedelta) -> None:
+        self._pool = database.pool
+        # A session that a crash of PostgreSQL forgets was never acknowledged as an image: the client begins again.
+        self._relaxed = database.relaxed
+        self._blob_lease = blob_lease
+        self._writer_lease = writer_lease
+
+    async def open(
+        self, repository_id: int, principal: str, *, algorithm: str, lease_token: uuid.UUID | None = None
+    ) -> UploadSession:
+        """Begin a session; with a lease token the caller is its writer already."""
+        upload_id, key = uuid.uuid4(), new_storage_key()
+        with database_errors():
+            await self._relaxed.execute(
+                _sql.insert_upload, upload_id, repository_id, principal, key, algorithm, lease_token, self._writer_lease
+            )
+        return UploadSession(upload_id, key, algorithm, 0, None, None, datetime.now().astimezone())
+
+    async def find(self, upload_id: uuid.UUID, repository_id: int, principal: str) -> UploadSession | None:
+        with database_errors():
+            row = await self._pool.fetchrow(_sql.find_upload, upload_id, repository_id, principal)
+        return _session(row) if row else None
+
+    async def lease(
+        self, upload_id: uuid.UUID, repository_id: int, principal: str, token: uuid.UUID
+    ) -> UploadSession | None:
+        """Become the session's writer; None if it is not there or another one is writing."""
+        with database_errors():
+            row = await self._relaxed.fetchrow(
+                _sql.lease_upload, upload_id, repository_id, principal, token, self._writer_lease
+            )
+        return _session(row) if row else None
+
+    async def renew(self, upload_id: uuid.UUID, token: uuid.UUID) -> None:
+        """Keep the lease while bytes arrive. Raises LeaseLost."""
+        with database_errors():
+            row = await self._relaxed.fetchrow(_sql.renew_upload_lease, upload_id, token, self._writer_lease)
+        if row is None:
+            raise LeaseLost("another request is writing to this upload")
+
+    async def release(self, upload_id: uuid.UUID, token: uuid.UUID) -> None:
+        """Let the next writer in at once, with what was committed before."""
+        with database_errors():
+            await self._relaxed.execute(_sql.release_upload, upload_id, token)
+
+    async def advance(
+        self,
+        upload_id: uuid.UUID,
+        token: uuid.UUID,
+        *,
+        offset_bytes: int,
+        digest_so_far: Digest | None,
+        state: WriterState | None,
+    ) -> None:
+        """Commit how far the session has come, and let go of it. Raises LeaseLost."""
+        with database_errors():
+            row = await self._pool.fetchrow(
+                _sql.advance_upload, upload_id, token, offset_bytes, digest_so_far, write_state(state)
+            )
+        if row is None:
+            raise LeaseLost("another request is writing to this upload")
+
+    async def commit_blob(self, upload_id: uuid.UUID, token: uuid.UUID, *, digest: Digest, size_bytes: int) -> bool:
+        """Turn the session into a blob linked to its repository; True if its bytes are the ones kept.
+
+        Raises LeaseLost. A blob that is collected at this very moment makes the statement fail and run again.
+        """
+        with database_errors():
+            for _ in range(_COMMIT_TRIES):
+                try:
+                    row = await self._pool.fetchrow(
+                        _sql.commit_blob, upload_id, token, digest, size_bytes, self._blob_lease
+                    )
+                except RETRYABLE_ERRORS:
+                    continue
+                if not row["owned"]:
+                    raise LeaseLost("another request is writing to this upload")
+                return bool(row["first"])
+        raise Unavailable("the blob could not be committed, because others change it at the same time")
+
+    async def end(
+        self, upload_id: uuid.UUID, repository_id: int, principal: str, token: uuid.UUID | None = None
+    ) -> bool:
+        """Give the session up; what it stored will be deleted. False if it is not there, or being written."""
+        with database_errors():
+            return await self._pool.fetchval(_sql.end_upload, upload_id, repository_id, principal, token) is not None
+
+    async def reap(self, idle: timedelta, *, limit: int) -> int:
+        """End sessions that nobody has touched for `idle`; the number of them."""
+        with database_errors():
+            return int(await self._pool.fetchval(_sql.reap_uploads, idle, limit))
+
+
+def new_storage_key() -> str:
+    """An opaque key: two characters spread objects over folders, the rest is never used twice."""
+    name = secrets.token_hex(16)
+    return f"blobs/{name[:2]}/{name}"
+
+
+def _session(row: asyncpg.Record) -> UploadSession:
+    return UploadSession(
+        id=row["id"],
+        storage_key=row["storage_key"],
+        algorithm=row["algorithm"],
+        offset_bytes=row["offset_bytes"],
+        digest_so_far=row["digest_so_far"],
+        state=read_state(row["writer_state"]),
+        created_at=row["created_at"],
+    )

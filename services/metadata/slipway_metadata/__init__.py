@@ -1,0 +1,1 @@
+"""The metadata service: what is in each repository, indexed from its events."""

@@ -1,0 +1,1 @@
+"""Changes to the schema `metadata`; run by slipway_common.database.migrations."""
