@@ -162,7 +162,7 @@ def registry_endpoints(gateway: Gateway, rate: RateLimits) -> dict[tuple[Kind, s
         (Kind.BLOB, "HEAD"): Endpoint(Action.PULL, blobs.head),
         (Kind.BLOB, "DELETE"): Endpoint(Action.DELETE, blobs.delete),
         (Kind.UPLOADS, "POST"): Endpoint(Action.PUSH, uploads.start),
-        (Kind.UPLOAD, "GET"): Endpoint(Action.PUSH, uploads.status),
+        (Kind.UPLOAD, "GET"): Endpoint(Action.PUSH, uploads.status, scope=Action.PULL),
         (Kind.UPLOAD, "PATCH"): Endpoint(Action.PUSH, uploads.append),
         (Kind.UPLOAD, "PUT"): Endpoint(Action.PUSH, uploads.finish),
         (Kind.UPLOAD, "DELETE"): Endpoint(Action.PUSH, uploads.cancel),

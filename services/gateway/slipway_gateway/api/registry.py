@@ -15,13 +15,14 @@ from slipway_common.errors import Denied, NotFound, Unauthenticated
 from slipway_common.web.request_ids import request_id_of
 from slipway_gateway.api.call import Call
 from slipway_gateway.api.challenges import Challenger
-from slipway_gateway.api.oci_errors import MethodNotAllowed, PathUnknown, render_error
+from slipway_gateway.api.oci_errors import MethodNotAllowed, PathUnknown, RangeNotSatisfiable, render_error
 from slipway_gateway.api.paths import Kind, Target, parse_path
-from slipway_gateway.api.uploads import ScopeLacking
+from slipway_gateway.api.uploads import ScopeLacking, range_so_far, upload_location
 from slipway_gateway.domain.access import AccessRules, Action, Decision, Identity
 from slipway_gateway.domain.scopes import render_scope
 from slipway_gateway.identity import Authenticator
 from slipway_gateway.reads import Reads
+from slipway_gateway.uploads import OutOfOrder
 
 _log = structlog.get_logger()
 _seconds = Histogram(
@@ -37,10 +38,15 @@ Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """What a method on a kind of path does, and the right it takes. `action` None: being logged in is all it takes."""
+    """What a method on a kind of path does, and the right it takes.
+
+    action  None: being logged in is all it takes
+    scope   what a token must cover, where that is less than the right
+    """
 
     action: Action | None
     handler: Handler
+    scope: Action | None = None
 
 
 class Registry:
@@ -112,7 +118,7 @@ class Registry:
             if self._rules.login_needed(identity):
                 raise Unauthenticated("authentication required")
             return
-        decision = self._rules.decide(identity, endpoint.action, target.name, visibility)
+        decision = self._rules.decide(identity, endpoint.action, target.name, visibility, scope=endpoint.scope)
         if decision is Decision.ALLOW:
             return
         if decision is Decision.DENY:
@@ -140,10 +146,6 @@ class Registry:
         return response
 
     def _add_position(self, response: web.Response, target: Target | None, exc: Exception) -> None:
-        from slipway_gateway.api.oci_errors import RangeNotSatisfiable
-        from slipway_gateway.api.uploads import range_so_far, upload_location
-        from slipway_gateway.uploads import OutOfOrder
-
         if isinstance(exc, OutOfOrder) and target is not None:
             response.headers["Location"] = upload_location(target.name, exc.upload_id)
             response.headers["Range"] = range_so_far(exc.offset_bytes)
@@ -161,9 +163,9 @@ def _scope_for(method: str, target: Target | None) -> str | None:
     if target is None or not target.name:
         return None
     actions: Iterable[str] = ("pull",)
-    if method in ("POST", "PUT", "PATCH"):
+    if method in ("POST", "PUT", "PATCH") or target.kind is Kind.UPLOAD:
         actions = ("pull", "push")
-    elif method == "DELETE":
+    if method == "DELETE":
         actions = ("pull", "push", "delete")
     return render_scope(target.name, actions)
 

@@ -78,11 +78,20 @@ class AccessRules:
         return _NONE
 
     def decide(
-        self, identity: Identity, action: Action, name: RepositoryName, visibility: str | None
+        self,
+        identity: Identity,
+        action: Action,
+        name: RepositoryName,
+        visibility: str | None,
+        *,
+        scope: Action | None = None,
     ) -> Decision:
-        """Default deny: ALLOW only if the rights and the token's scope both say so."""
+        """Default deny: ALLOW only if the rights and the token's scope both say so.
+
+        `scope` is what a token must cover where that is less than the right.
+        """
         if action in self.rights(identity, visibility):
-            return Decision.ALLOW if covers(identity.scope, name, action) else Decision.SCOPE
+            return Decision.ALLOW if covers(identity.scope, name, scope or action) else Decision.SCOPE
         return Decision.DENY if identity.known else Decision.LOGIN
 
     def may_read_all(self, identity: Identity) -> bool:
