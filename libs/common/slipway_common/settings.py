@@ -25,7 +25,9 @@ PREFIX = "SLIPWAY_"
 _NOT_SETTINGS = re.compile(r"SLIPWAY_(CONFIG$|TEST_|PARTS_|BENCH_|KILLS$|FAIL_|WORKER_)")
 
 
-def setting(default: Any, description: str, *, unit: str | None = None, danger: str | None = None, **limits: Any) -> Any:
+def setting(
+    default: Any, description: str, *, unit: str | None = None, danger: str | None = None, **limits: Any
+) -> Any:
     """One setting, with everything its reader needs to know."""
     extra = {key: value for key, value in (("unit", unit), ("danger", danger)) if value is not None}
     return Field(default=default, description=description, json_schema_extra=extra, **limits)
@@ -145,7 +147,9 @@ class CommonSettings(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> CommonSettings:
-        if self.kafka_security_protocol.startswith("SASL") and (self.kafka_username is None or self.kafka_password is None):
+        if self.kafka_security_protocol.startswith("SASL") and (
+            self.kafka_username is None or self.kafka_password is None
+        ):
             raise ValueError("kafka_security_protocol asks for a login: set kafka_username and kafka_password")
         return self
 
@@ -180,7 +184,9 @@ def load_settings(
             origin[name] = f"--{name.replace('_', '-')}"
     loaded = [settings for model in models if (settings := _validate(model, values, origin, mistakes)) is not None]
     if mistakes:
-        raise Misconfigured("the settings have mistakes:\n" + "\n".join(f"  - {line}" for line in dict.fromkeys(mistakes)))
+        raise Misconfigured(
+            "the settings have mistakes:\n" + "\n".join(f"  - {line}" for line in dict.fromkeys(mistakes))
+        )
     return loaded
 
 

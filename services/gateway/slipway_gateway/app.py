@@ -13,8 +13,8 @@ from aiohttp import web
 
 from slipway_common import __version__
 from slipway_common.bus.embedded import EmbeddedBus
-from slipway_common.events.log import EventLog
 from slipway_common.errors import NotFound
+from slipway_common.events.log import EventLog
 from slipway_common.launcher.background import background
 from slipway_common.launcher.parts import kafka_endpoint
 from slipway_common.launcher.service import Runtime, Service
@@ -24,6 +24,7 @@ from slipway_common.storage.port import ObjectStore
 from slipway_common.web.operations import add_operations
 from slipway_common.web.peers import Peer, open_peer
 from slipway_common.web.problems import problem_middleware, with_problems
+from slipway_common.web.repeats import RepeatedAnswers
 from slipway_common.web.routes import Handler, openapi_document
 from slipway_common.web.server import serve, tls_context
 from slipway_gateway.api.blobs import BlobHandlers
@@ -35,6 +36,7 @@ from slipway_gateway.api.management import MANAGEMENT, ROUTES, Gatekeeper, Manag
 from slipway_gateway.api.manifests import ManifestHandlers
 from slipway_gateway.api.paths import Kind
 from slipway_gateway.api.registry import Endpoint, Registry, RegistryResource
+from slipway_gateway.api.repeats import Repeats
 from slipway_gateway.api.tokens import TokenHandlers
 from slipway_gateway.api.transfer import RateLimits
 from slipway_gateway.api.uploads import UploadHandlers
@@ -60,6 +62,7 @@ ADMIN = "admin"
 _WRITER_LEASE = timedelta(seconds=30)
 # Configs and small layers up to this size are kept in memory.
 _SMALL_BLOB_BYTES = 64 * 1024
+_REPEATS_BYTES = 32 * 1024 * 1024
 
 
 class Gateway:
@@ -185,6 +188,7 @@ def public_app(gateway: Gateway, peers: dict[str, Peer]) -> web.Application:
         reads=gateway.reads,
         rules=gateway.rules,
         challenger=Challenger(address),
+        repeats=Repeats(gateway.cache),
     )
     app = web.Application()
     app.router.register_resource(RegistryResource(registry))
@@ -204,9 +208,7 @@ Mounted = tuple[str, str, Handler]
 
 
 def _token_routes(gateway: Gateway) -> list[Mounted]:
-    tokens = TokenHandlers(
-        gateway.authenticator, gateway.reads, gateway.rules, gateway.ring, gateway.settings.token_s
-    )
+    tokens = TokenHandlers(gateway.authenticator, gateway.reads, gateway.rules, gateway.ring, gateway.settings.token_s)
     return [
         ("GET", "/token", tokens.get),
         ("POST", "/token", tokens.post),
@@ -313,7 +315,11 @@ async def run(runtime: Runtime) -> AsyncIterator[None]:
         tls = tls_context(settings.tls_certificate, settings.tls_key) if settings.tls_certificate else None
         await stack.enter_async_context(
             serve(
-                public_app(gateway, peers), runtime.sockets["gateway.public"], shutdown_s=settings.shutdown_s, tls=tls
+                public_app(gateway, peers),
+                runtime.sockets["gateway.public"],
+                shutdown_s=settings.shutdown_s,
+                tls=tls,
+                answers=RepeatedAnswers(max_bytes=_REPEATS_BYTES),
             )
         )
         _log.info("gateway_listens", address=settings.listen, tls=tls is not None)

@@ -17,6 +17,9 @@ import asyncpg
 import structlog
 from prometheus_client import Counter, Gauge
 
+from slipway_common.oci.digests import Digest
+from slipway_common.oci.names import RepositoryName, Tag, is_digest
+
 _log = structlog.get_logger()
 T = TypeVar("T")
 
@@ -29,6 +32,29 @@ _exact = Gauge("slipway_cache_exact", "1 while answers are served from memory, 0
 _lookups = Counter("slipway_cache_lookups", "Look-ups of changeable answers", ["result"])
 _hits = _lookups.labels("hit")
 _misses = _lookups.labels("miss")
+
+
+# The keys under which answers are remembered, and dropped by whoever changes them.
+
+
+def principal_key(name: str) -> tuple[str, str]:
+    return ("principal", name)
+
+
+def repository_key(name: RepositoryName) -> tuple[str, str]:
+    return ("repository", name)
+
+
+def manifest_key(repository_id: int, reference: Tag | Digest) -> tuple[str, int, str]:
+    return ("manifest" if is_digest(reference) else "tag", repository_id, reference)
+
+
+def tags_key(repository_id: int) -> tuple[str, int]:
+    return ("tags", repository_id)
+
+
+def blob_key(repository_id: int, digest: Digest) -> tuple[str, int, str]:
+    return ("blob", repository_id, digest)
 
 
 class ExactCache:
@@ -65,10 +91,12 @@ class ExactCache:
             _hits.inc()
         return answer
 
-    async def get(self, key: Hashable, load: Callable[[], Awaitable[T | None]]) -> T | None:
-        """The remembered answer, else what `load` reads from the database."""
-        if (answer := self.find(key)) is not None:
-            return answer  # type: ignore[no-any-return]
+    def holds(self, key: Hashable, answer: object) -> bool:
+        """Whether `answer` is still what is remembered under `key`: this very object."""
+        return self._answers.get(key) is answer
+
+    async def fill(self, key: Hashable, load: Callable[[], Awaitable[T | None]]) -> T | None:
+        """What `load` reads from the database, remembered if nothing has changed meanwhile."""
         generation = self._generation
         loaded = await load()
         if loaded is not None and self._enabled and generation == self._generation and key not in self._changing:
@@ -203,7 +231,8 @@ class _SoloWatch:
 
     async def _try_alone(self) -> None:
         if self._wanted and self._connection is not None:
-            if await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", _SOLO_LOCK):
+            alone = await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", _SOLO_LOCK)
+            if alone:
                 self._cache.enable()
 
     async def _rejoin(self) -> None:

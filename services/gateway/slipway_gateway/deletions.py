@@ -11,7 +11,7 @@ from slipway_common.events.event import NewEvent, repository_stream
 from slipway_common.events.log import EventLog
 from slipway_common.oci.digests import Digest
 from slipway_common.oci.names import Tag
-from slipway_gateway.cache import ExactCache
+from slipway_gateway.cache import ExactCache, manifest_key, tags_key
 from slipway_gateway.store.blobs import BlobStore
 from slipway_gateway.store.manifests import ManifestStore
 from slipway_gateway.store.repositories import Repository
@@ -49,7 +49,7 @@ class Deletions:
         await asyncio.shield(self._delete_tag(repository, tag, actor, request_id))
 
     async def _delete_tag(self, repository: Repository, tag: Tag, actor: str | None, request_id: str) -> None:
-        with self._cache.changing(("tag", repository.id, tag), ("tags", repository.id, "")):
+        with self._cache.changing(manifest_key(repository.id, tag), tags_key(repository.id)):
             async with self._manifests.transaction() as connection:
                 digest = await self._manifests.delete_tag(connection, repository.id, tag, actor=actor)
                 if digest is None:
@@ -72,13 +72,15 @@ class Deletions:
         self, repository: Repository, digest: Digest, actor: str | None, request_id: str
     ) -> None:
         tags = await self._manifests.tags_of(repository.id, digest)
-        keys = [("tag", repository.id, tag) for tag in tags]
+        keys = [manifest_key(repository.id, tag) for tag in tags]
         while True:
-            with self._cache.changing(*keys, ("manifest", repository.id, digest), ("tags", repository.id, "")):
+            with self._cache.changing(*keys, manifest_key(repository.id, digest), tags_key(repository.id)):
                 moved = await self._trash(repository, digest, {key[2] for key in keys}, actor, request_id)
             if moved is None:
                 break
-            keys = [("tag", repository.id, tag) for tag in moved]  # a tag came between: drop its answer first as well
+            keys = [
+                manifest_key(repository.id, tag) for tag in moved
+            ]  # a tag came between: drop its answer first as well
         self._announce(repository_stream(repository.id))
 
     async def _trash(

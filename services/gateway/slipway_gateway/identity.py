@@ -9,7 +9,7 @@ import os
 import secrets
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiohttp import BasicAuth
@@ -19,7 +19,7 @@ from cachetools import LRUCache, TTLCache
 
 from slipway_common.errors import Unauthenticated, Unavailable
 from slipway_common.security.signing import InvalidToken, KeyRing
-from slipway_gateway.cache import ExactCache
+from slipway_gateway.cache import ExactCache, principal_key
 from slipway_gateway.domain.access import ANONYMOUS, Action, Identity
 from slipway_gateway.store.principals import Principal, PrincipalStore
 
@@ -94,15 +94,15 @@ class Authenticator:
         self._ring = ring
         self._memory_key = os.urandom(32)
         self._verified_passwords: TTLCache[bytes, _Remembered] = TTLCache(maxsize=10_000, ttl=3600)
-        self._verified_tokens: LRUCache[str, tuple[float, Identity]] = LRUCache(maxsize=20_000)
+        self._verified_tokens: LRUCache[str, Identity] = LRUCache(maxsize=20_000)
 
     async def identify(self, header: str | None) -> Identity:
         """Anonymous without a header; raises BadCredentials, InvalidToken or Unauthenticated for one that does not hold."""
         if header is None:
             return ANONYMOUS
         known = self._verified_tokens.get(header)
-        if known is not None and known[0] > time.time():
-            return await self._present(known[1])
+        if known is not None and known.expires_at > time.time():
+            return await self._present(known)
         kind, _, value = header.partition(" ")
         if kind.lower() == "bearer":
             return await self._present(await self._by_token(header, value.strip()))
@@ -132,32 +132,38 @@ class Authenticator:
         return hmac.digest(self._memory_key, text, hashlib.sha256)
 
     async def find_principal(self, name: str) -> Principal | None:
-        return await self._cache.get(("principal", name), lambda: self._store.find(name))
+        key = principal_key(name)
+        found: Principal | None = self._cache.find(key)
+        return found or await self._cache.fill(key, lambda: self._store.find(name))
 
     async def _by_token(self, header: str, token: str) -> Identity:
         claims = await self._ring.verify(token, audience=SERVICE, issuer=ISSUER)
         name = claims.get("sub") or None
         if name is not None and not isinstance(name, str):
             raise InvalidToken("the token is not valid")
-        identity = Identity(name=name, scope=_scope(claims.get("access")))
-        self._verified_tokens[header] = (float(claims["exp"]), identity)
+        identity = Identity(name=name, scope=_scope(claims.get("access")), expires_at=float(claims["exp"]))
+        self._verified_tokens[header] = identity
         return identity
 
     async def _present(self, identity: Identity) -> Identity:
         """A token's owner as of now: a token does not outlive its account, nor what the account may do."""
         if identity.name is None:
             return identity
-        principal = self._cache.find(("principal", identity.name)) or await self.find_principal(identity.name)
+        principal = await self.find_principal(identity.name)
         if principal is None:
             raise InvalidToken("the token's account is gone")
-        return Identity(name=identity.name, is_admin=principal.is_admin, scope=identity.scope)
+        if principal.is_admin == identity.is_admin:
+            return identity
+        return replace(identity, is_admin=principal.is_admin)
 
     async def issue_token(
         self, identity: Identity, access: dict[str, frozenset[Action]], *, life_s: int
     ) -> tuple[str, int]:
         """Sign a bearer token for what `access` grants; the token and its issue time (Unix seconds)."""
         entries = [
-            {"type": "repository", "name": name, "actions": sorted(actions)} for name, actions in access.items() if actions
+            {"type": "repository", "name": name, "actions": sorted(actions)}
+            for name, actions in access.items()
+            if actions
         ]
         claims = {
             "iss": ISSUER,

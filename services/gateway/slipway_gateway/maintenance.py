@@ -83,9 +83,7 @@ class Maintenance:
         return True
 
     async def trim_events(self) -> bool:
-        await trim(
-            self._pool, older_than=self._event_retention, hard_age=self._event_retention * _HARD_AGE_FACTOR
-        )
+        await trim(self._pool, older_than=self._event_retention, hard_age=self._event_retention * _HARD_AGE_FACTOR)
         return False
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -19,7 +19,7 @@ from slipway_common.oci import media_types
 from slipway_common.oci.digests import Digest, InvalidDigest, algorithm_of, digest_of
 from slipway_common.oci.manifests import InvalidManifest, Manifest, Platform, parse_manifest
 from slipway_common.oci.names import Tag, is_digest
-from slipway_gateway.cache import ExactCache
+from slipway_gateway.cache import ExactCache, manifest_key, tags_key
 from slipway_gateway.reads import Reads
 from slipway_gateway.store.manifests import Child, ManifestStore, NewManifest, PushFacts
 from slipway_gateway.store.repositories import Repository
@@ -93,9 +93,9 @@ class Pushes:
         return Pushed(digest, manifest.subject.digest if manifest.subject else None)
 
     async def _commit(self, repository: Repository, draft: NewManifest, request_id: str) -> None:
-        keys = [("tag", repository.id, tag) for tag in draft.tags]
+        keys: list[Hashable] = [manifest_key(repository.id, tag) for tag in draft.tags]
         if draft.tags:
-            keys.append(("tags", repository.id, ""))
+            keys.append(tags_key(repository.id))
         with self._cache.changing(*keys):
             for attempt in range(_TRIES):
                 try:
@@ -269,7 +269,9 @@ def _artifact_type(manifest: Manifest) -> str | None:
 def _platforms(new: NewManifest, facts: PushFacts) -> list[PlatformImage]:
     manifest = new.manifest
     if not manifest.is_index:
-        return [_platform_image(new.platform, new.digest, manifest.image_id, new.tree_size_bytes)] if new.platform else []
+        return (
+            [_platform_image(new.platform, new.digest, manifest.image_id, new.tree_size_bytes)] if new.platform else []
+        )
     found = []
     for descriptor in manifest.children:
         child: Child | None = facts.children.get(descriptor.digest)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from slipway_common.oci.digests import Digest
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from slipway_common.oci.digests import Digest, algorithm_of, digest_of
 from slipway_common.oci.names import RepositoryName, Tag, is_digest
 from slipway_common.storage.port import ObjectStore
-from slipway_gateway.cache import ContentCache, ExactCache
+from slipway_gateway.cache import ContentCache, ExactCache, blob_key, manifest_key, repository_key, tags_key
 from slipway_gateway.store.blobs import Blob, BlobStore
 from slipway_gateway.store.manifests import ManifestStore, StoredManifest
 from slipway_gateway.store.repositories import Repository, RepositoryStore
+
+_log = structlog.get_logger()
 
 
 class Reads:
@@ -31,26 +37,33 @@ class Reads:
 
     async def repository(self, name: RepositoryName) -> Repository | None:
         """The repository of that name."""
-        key = ("repository", name)
-        return self._cache.find(key) or await self._cache.get(key, lambda: self._repositories.find(name))
+        key = repository_key(name)
+        found: Repository | None = self._cache.find(key)
+        return found or await self._cache.fill(key, lambda: self._repositories.find(name))
 
     async def manifest(self, repository: Repository, reference: Tag | Digest) -> StoredManifest | None:
         """A living manifest by tag or digest."""
-        if is_digest(reference):
-            digest = Digest(reference)
-            return await self._cache.get(
-                ("manifest", repository.id, digest), lambda: self._manifests.find_by_digest(repository.id, digest)
-            )
-        tag = Tag(reference)
-        return await self._cache.get(
-            ("tag", repository.id, tag), lambda: self._manifests.find_by_tag(repository.id, tag)
+        key = manifest_key(repository.id, reference)
+        found: StoredManifest | None = self._cache.find(key)
+        return found or await self._cache.fill(key, lambda: self._find_manifest(repository.id, reference))
+
+    async def _find_manifest(self, repository_id: int, reference: Tag | Digest) -> StoredManifest | None:
+        """Read a manifest and check that its bytes are what its digest says."""
+        stored = await (
+            self._manifests.find_by_digest(repository_id, Digest(reference))
+            if is_digest(reference)
+            else self._manifests.find_by_tag(repository_id, Tag(reference))
         )
+        if stored is not None and digest_of(stored.body, algorithm_of(stored.digest)) != stored.digest:
+            _log.error("manifest_damaged", repository=repository_id, digest=stored.digest)
+            return None
+        return stored
 
     async def blob(self, repository: Repository, digest: Digest) -> Blob | None:
         """Where a blob's bytes are, if the repository has it."""
-        return await self._cache.get(
-            ("blob", repository.id, digest), lambda: self._blobs.find(repository.id, digest)
-        )
+        key = blob_key(repository.id, digest)
+        found: Blob | None = self._cache.find(key)
+        return found or await self._cache.fill(key, lambda: self._blobs.find(repository.id, digest))
 
     def remember(self, digest: Digest, content: bytes) -> None:
         """Keep a small blob's bytes for the next reader."""
@@ -71,24 +84,39 @@ class Reads:
             self._content.put(digest, content)
         return content
 
-    async def tag_page(self, repository: Repository, *, after: str, limit: int) -> list[str]:
-        """Tags above `after`, in byte order."""
-        pages: dict[tuple[str, int], list[str]] | None = await self._cache.get(
-            ("tags", repository.id, ""), _empty_pages
-        )
+    async def tag_pages(self, repository: Repository) -> TagPages:
+        """The remembered pages of a repository's tag list; they all go when a tag is set or deleted."""
+        key = tags_key(repository.id)
+        pages: TagPages | None = self._cache.find(key)
         if pages is None:
-            return await self._repositories.list_tags(repository.id, after=after, limit=limit)
-        page = pages.get((after, limit))
+            pages = TagPages(self._repositories, repository.id)
+            await self._cache.fill(key, _ready(pages))
+        return pages
+
+
+class TagPages:
+    """Pages of one repository's tags, as long as none of them changes."""
+
+    def __init__(self, store: RepositoryStore, repository_id: int) -> None:
+        self._store = store
+        self._repository_id = repository_id
+        self._pages: dict[tuple[str, int], list[str]] = {}
+
+    async def get(self, *, after: str, limit: int) -> list[str]:
+        """Tags above `after`, in byte order."""
+        page = self._pages.get((after, limit))
         if page is None:
-            page = await self._repositories.list_tags(repository.id, after=after, limit=limit)
-            if len(pages) < _MAX_PAGES:
-                pages[after, limit] = page
+            page = await self._store.list_tags(self._repository_id, after=after, limit=limit)
+            if len(self._pages) < _MAX_PAGES:
+                self._pages[after, limit] = page
         return page
 
 
-# Pages remembered of one repository's list; they go all at once when a tag is set or deleted.
 _MAX_PAGES = 64
 
 
-async def _empty_pages() -> dict[tuple[str, int], list[str]]:
-    return {}
+def _ready(pages: TagPages) -> Callable[[], Awaitable[TagPages | None]]:
+    async def load() -> TagPages | None:
+        return pages
+
+    return load

@@ -51,11 +51,15 @@ class GatewaySettings(CommonSettings):
         le=3600,
     )
     storage: Literal["files", "s3"] = setting("files", "Where blobs are kept: in the data folder, or in a bucket.")
-    storage_folder: Path | None = setting(None, "Folder for blobs when storage is files. Default: objects in the data folder.")
+    storage_folder: Path | None = setting(
+        None, "Folder for blobs when storage is files. Default: objects in the data folder."
+    )
     s3_endpoint_url: str | None = setting(None, "URL of the S3 service; unset for AWS.")
     s3_region: str = setting("us-east-1", "Region of the bucket.")
     s3_bucket: str | None = setting(None, "Name of the bucket. It must exist.")
-    s3_access_key: SecretStr | None = setting(None, "Access key; unset: the usual AWS places (environment, instance role).")
+    s3_access_key: SecretStr | None = setting(
+        None, "Access key; unset: the usual AWS places (environment, instance role)."
+    )
     s3_secret_key: SecretStr | None = setting(None, "Secret key that belongs to s3_access_key.")
     s3_prefix: str = setting("", "Put before every key, so that several registries can share a bucket.")
     s3_part_size_bytes: int = setting(
@@ -95,9 +99,7 @@ class GatewaySettings(CommonSettings):
         "exact: answers come from memory while this is the only gateway process on the database, and are never stale; "
         "off: the database is asked each time.",
     )
-    cache_bytes: int = setting(
-        128 * 1024 * 1024, "Memory for manifests and small blobs.", unit="bytes", ge=1024 * 1024
-    )
+    cache_bytes: int = setting(128 * 1024 * 1024, "Memory for manifests and small blobs.", unit="bytes", ge=1024 * 1024)
     event_retention_days: int = setting(
         30, "How long events are kept that every consumer has read.", unit="days", ge=1,
         danger="A consumer that is away for longer than three times this has to load its state anew.",

@@ -114,14 +114,10 @@ class Uploads:
             return
         raise self._busy(await self.get(repository, principal, upload_id))
 
-    async def put_whole(
-        self, repository: Repository, principal: str, *, digest: Digest, receive: Receive
-    ) -> None:
+    async def put_whole(self, repository: Repository, principal: str, *, digest: Digest, receive: Receive) -> None:
         """Receive a blob in one request (POST with `digest`)."""
         token = uuid.uuid4()
-        session = await self._store.open(
-            repository.id, principal, algorithm=algorithm_of(digest), lease_token=token
-        )
+        session = await self._store.open(repository.id, principal, algorithm=algorithm_of(digest), lease_token=token)
         async with self._writing(session, repository, principal, token):
             await self._finish(session, repository, principal, token, digest=digest, receive=receive)
 
@@ -241,9 +237,7 @@ class Uploads:
         if body.hash is None and not self._known(session, body, digest):
             await self._verify_stored(session, digest)
         # Once begun the commit is seen through, even if the client leaves: it decides whose the bytes are.
-        kept = await asyncio.shield(
-            self._store.commit_blob(session.id, token, digest=digest, size_bytes=size_bytes)
-        )
+        kept = await asyncio.shield(self._store.commit_blob(session.id, token, digest=digest, size_bytes=size_bytes))
         self._hashes.pop(session.id, None)
         _committed.labels("new" if kept else "again").inc()
         if body.content is not None:

@@ -74,9 +74,7 @@ async def run(runtime: Runtime) -> AsyncIterator[None]:
         indexer, images = build(runtime.database, client)
         runtime.health.add("database", runtime.database.check)
         await stack.enter_async_context(
-            serve(
-                internal_app(runtime, images), runtime.sockets["metadata.internal"], shutdown_s=settings.shutdown_s
-            )
+            serve(internal_app(runtime, images), runtime.sockets["metadata.internal"], shutdown_s=settings.shutdown_s)
         )
         await stack.enter_async_context(runtime.bus.run([indexer]))
         _log.info("metadata_listens")

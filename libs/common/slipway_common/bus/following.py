@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -37,12 +37,28 @@ async def following(
     def wake(consumer: str, streams: Iterable[str]) -> None:
         schedules[consumer].wake(streams)
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(Watch(pool, list(schedules), wake, pace).run(), name="log-watch")]
-        tasks += [group.create_task(each.run(), name=f"{name}-schedule") for name, each in schedules.items()]
+    tasks = {f"{name}-schedule": schedule.run() for name, schedule in schedules.items()}
+    async with background({"log-watch": Watch(pool, list(schedules), wake, pace).run(), **tasks}):
         yield schedules
+
+
+@contextlib.asynccontextmanager
+async def background(work: Mapping[str, Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run named coroutines while the context lives.
+
+    One that fails ends the context (an ExceptionGroup); an error of the context's own body comes out as it is.
+    """
+    failure: Exception | None = None
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(coroutine, name=name) for name, coroutine in work.items()]
+        try:
+            yield
+        except Exception as exc:
+            failure = exc
         for task in tasks:
             task.cancel()
+    if failure is not None:
+        raise failure
 
 
 async def _register(pool: asyncpg.Pool, consumer: Consumer) -> None:

@@ -25,7 +25,7 @@ from aiokafka.errors import (
     for_code,
 )
 
-from slipway_common.bus.following import following
+from slipway_common.bus.following import background, following
 from slipway_common.bus.schedule import Schedule
 from slipway_common.bus.watch import Pace
 from slipway_common.errors import Unavailable
@@ -211,23 +211,15 @@ class KafkaBus:
         self._batch_size = batch_size
         self._pace = pace or Pace(sweep_s=None, grace_s=30)
         self._options = dict(consumer_options or {})
-        self._schedules: Mapping[str, Schedule] = {}
 
     @contextlib.asynccontextmanager
     async def run(self, consumers: Sequence[Consumer]) -> AsyncIterator[None]:
-        async with (
-            following(
-                self._pool, consumers, workers=self._workers, batch_size=self._batch_size, pace=self._pace
-            ) as self._schedules,
-            asyncio.TaskGroup() as group,
-        ):
-            readers = [
-                group.create_task(self._reader(name, schedule).run(), name=f"{name}-reader")
-                for name, schedule in self._schedules.items()
-            ]
-            yield
-            for reader in readers:
-                reader.cancel()
+        async with following(
+            self._pool, consumers, workers=self._workers, batch_size=self._batch_size, pace=self._pace
+        ) as schedules:
+            readers = {f"{name}-reader": self._reader(name, schedule).run() for name, schedule in schedules.items()}
+            async with background(readers):
+                yield
 
     def wake(self, streams: Iterable[str]) -> None:
         """Do nothing: Kafka is bringing the news."""

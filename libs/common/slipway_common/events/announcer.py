@@ -12,7 +12,8 @@ import structlog
 from slipway_common.events.log import EventLog
 
 _log = structlog.get_logger()
-# One notification tells of everything committed meanwhile: at hundreds of pushes a second they would cost as much as the pushes.
+# One notification tells of everything committed meanwhile: at hundreds of pushes a second they would cost as much as
+# the pushes.
 _GATHER_S = 0.02
 
 

@@ -104,9 +104,22 @@ class EventLog:
         """Return the seq of the last event before `moment`: rewinding there replays what came since."""
         return int(await connection.fetchval(SQL.find_seq_at, stream, moment) or 0)
 
-    async def streams(self, connection: Executor, *, after: str = "", limit: int = 1000) -> list[str]:
-        """Return names of streams above `after`, in byte order."""
-        return [row["stream"] for row in await connection.fetch(SQL.streams, after, limit)]
+    async def heads(self, connection: Executor) -> dict[str, int]:
+        """Return every stream with the seq of its last event."""
+        return {row["stream"]: row["seq"] for row in await connection.fetch(SQL.heads)}
+
+    async def snapshot(self, connection: Executor) -> str:
+        """Return what is visible now, for `sweep` to begin from."""
+        return str(await connection.fetchval(SQL.snapshot))
+
+    async def sweep(self, connection: Executor, snapshot: str) -> tuple[str, list[str]]:
+        """Return the present snapshot, and the streams with events that `snapshot` could not see: all of them, always.
+
+        Only for snapshots of the same server without a restart in between; compare positions with heads otherwise.
+        """
+        row = await connection.fetchrow(SQL.sweep, snapshot)
+        assert row is not None
+        return row["snapshot"], row["streams"]
 
     async def hint(self, connection: Executor, streams: Iterable[str]) -> None:
         """Tell waiting readers where to look. Only after COMMIT: inside a transaction it would serialise all commits.

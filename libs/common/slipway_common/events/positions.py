@@ -119,6 +119,11 @@ async def set_position(connection: Connection, consumer: str, stream: str, seq: 
     await connection.execute(SQL.set_position, consumer, stream, seq)
 
 
+async def prefer_indexes(connection: Connection) -> None:
+    """Prepare a connection for sweeping."""
+    await connection.execute(SQL.prefer_indexes)
+
+
 async def relax(connection: Connection) -> None:
     """Let the present transaction be lost in a crash of the database: for effects that may as well be made twice."""
     await connection.execute(SQL.relax)

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from slipway_common import __version__
 from slipway_common.errors import SlipwayError
+
 try:
     from slipway_common.events.cli import build_events_cli
 except ImportError:
@@ -49,7 +50,8 @@ Data = Annotated[Path | None, typer.Option("--data", help="Folder for everything
 @app.command()
 def serve(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[SERVICE]...", help="Services to run in this process; all by default.")
+        list[str] | None,
+        typer.Argument(metavar="[SERVICE]...", help="Services to run in this process; all by default."),
     ] = None,
     listen: Annotated[str | None, typer.Option(help="Where clients reach the registry, as HOST:PORT.")] = None,
     data: Data = None,
@@ -147,7 +149,8 @@ async def connect() -> AsyncIterator[asyncpg.Pool]:
         pool.terminate()
 
 
-if build_events_cli: app.add_typer(build_events_cli(connect), name="events")
+if build_events_cli:
+    app.add_typer(build_events_cli(connect), name="events")
 
 
 def _choose(names: Sequence[str]) -> list[Service]:

@@ -20,7 +20,10 @@ INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
 IMAGE_CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 
 # Layers that by their licence are fetched from elsewhere: a registry may lack them (image-spec: Layer).
-_NON_DISTRIBUTABLE = ("application/vnd.oci.image.layer.nondistributable.", "application/vnd.docker.image.rootfs.foreign.")
+_NON_DISTRIBUTABLE = (
+    "application/vnd.oci.image.layer.nondistributable.",
+    "application/vnd.docker.image.rootfs.foreign.",
+)
 
 
 def is_non_distributable(media_type: str) -> bool:

@@ -29,7 +29,9 @@ class SecretBox:
         try:
             return self._box.decrypt(sealed)
         except InvalidToken as exc:
-            raise Misconfigured("a secret in the database was encrypted with another master key: restore that key file") from exc
+            raise Misconfigured(
+                "a secret in the database was encrypted with another master key: restore that key file"
+            ) from exc
 
 
 def load_master_key(path: Path) -> SecretBox:
@@ -45,7 +47,9 @@ def load_master_key(path: Path) -> SecretBox:
     except OSError as exc:
         raise Misconfigured(f"master_key_file {path}: {exc.strerror}") from exc
     except ValueError as exc:
-        raise Misconfigured(f"master_key_file {path} holds no usable key: one line of 32 bytes in URL-safe base64") from exc
+        raise Misconfigured(
+            f"master_key_file {path} holds no usable key: one line of 32 bytes in URL-safe base64"
+        ) from exc
 
 
 def _create(path: Path) -> None:

@@ -18,6 +18,7 @@ import io
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -204,12 +205,14 @@ class S3Store:
         async with self._opening:
             if endpoint_url not in self._clients:
                 config = self.config
-                session = aioboto3.Session(
+                client = _session().client(
+                    "s3",
+                    endpoint_url=endpoint_url,
+                    region_name=config.region,
                     aws_access_key_id=config.access_key,
                     aws_secret_access_key=config.secret_key,
-                    region_name=config.region,
+                    config=_boto_config(config),
                 )
-                client = session.client("s3", endpoint_url=endpoint_url, config=_boto_config(config))
                 self._clients[endpoint_url] = await self._stack.enter_async_context(client)
         return self._clients[endpoint_url]
 
@@ -490,6 +493,12 @@ class S3Reader:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+
+@cache
+def _session() -> Any:
+    """One for the process: it keeps the parsed description of the S3 API, which takes long to load."""
+    return aioboto3.Session()
 
 
 def _boto_config(config: S3Config) -> Config:

@@ -66,7 +66,9 @@ def _known(exc: BaseException, status: int, title: str, request_id: str) -> web.
     return response
 
 
-def with_problems(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+def with_problems(
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     """One handler with what `problem_middleware` gives to all handlers of an application."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -98,5 +100,3 @@ async def problem_middleware(
         response.headers["X-Request-Id"] = request_id
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
     return response
-
-

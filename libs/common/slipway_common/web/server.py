@@ -15,6 +15,7 @@ from aiohttp import web
 
 from slipway_common.errors import Misconfigured
 from slipway_common.settings import parse_listen
+from slipway_common.web.repeats import RepeatedAnswers, RepeatingConnection
 
 _log = structlog.get_logger()
 _BACKLOG = 1024
@@ -77,24 +78,34 @@ async def serve(
     *,
     shutdown_s: float,
     tls: ssl.SSLContext | None = None,
+    answers: RepeatedAnswers | None = None,
 ) -> AsyncIterator[None]:
-    """Serve `app` on `listener` while the context is open; then stop accepting, let requests finish, close."""
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        handle_signals=False,
-        shutdown_timeout=shutdown_s,
-        keepalive_timeout=75,
-        read_bufsize=READ_BUFFER_BYTES,
-        auto_decompress=False,  # a blob's bytes are the client's, whatever their Content-Encoding says
-        max_line_size=_MAX_HEADER_BYTES,
-        max_field_size=_MAX_HEADER_BYTES,
-        handler_cancellation=True,  # a client that left must not keep an upload's lease
-    )
+    """Serve `app` on `listener` while the context is open; then stop accepting, let requests finish, close.
+
+    With `answers`, requests that repeat an earlier one are answered from there.
+    """
+    options = {
+        "access_log": None,
+        "keepalive_timeout": 75,
+        "read_bufsize": READ_BUFFER_BYTES,
+        "auto_decompress": False,  # a blob's bytes are the client's, whatever their Content-Encoding says
+        "max_line_size": _MAX_HEADER_BYTES,
+        "max_field_size": _MAX_HEADER_BYTES,
+    }
+    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=shutdown_s, **options)
     await runner.setup()
-    site = web.SockSite(runner, listener, ssl_context=tls, backlog=_BACKLOG)
-    await site.start()
+    loop = asyncio.get_running_loop()
+    manager = runner.server
+    if manager is None:
+        raise RuntimeError("a runner that was set up has a server")
+    known = answers if answers is not None else RepeatedAnswers(max_bytes=0)
+
+    def connection() -> RepeatingConnection:
+        return RepeatingConnection(known, manager, loop=loop, **options)
+
+    server = await loop.create_server(connection, sock=listener, ssl=tls, backlog=_BACKLOG)
     try:
         yield
     finally:
+        server.close()
         await asyncio.shield(runner.cleanup())

@@ -12,8 +12,9 @@ from slipway_gateway.api.call import Call
 from slipway_gateway.api.oci_errors import RangeNotSatisfiable
 from slipway_gateway.api.responses import PreparedBytes
 from slipway_gateway.api.transfer import FileBody, RateLimits
+from slipway_gateway.cache import blob_key
 from slipway_gateway.deletions import BlobUnknown, Deletions
-from slipway_gateway.domain.access import AccessRules, Action
+from slipway_gateway.domain.access import AccessRules
 from slipway_gateway.reads import Reads
 from slipway_gateway.store.blobs import Blob, BlobStore
 
@@ -35,7 +36,8 @@ class BlobHandlers:
         digest, blob = await self._find(call)
         span = _parse_range(call.request, blob.size_bytes, digest)
         if span is None and (content := self.reads.remembered(digest)) is not None:
-            return PreparedBytes(200, _headers(digest, blob.size_bytes), content)
+            premise = (blob_key(call.existing().id, digest), blob)
+            return PreparedBytes(200, _headers(digest, blob.size_bytes), content, premises=(premise,))
         if self.redirect and (url := await self.objects.presigned_url(blob.storage_key, expires_s=_REDIRECT_S)):
             return web.Response(status=307, headers={"Location": url, "Docker-Content-Digest": digest})
         start, length = span or (0, blob.size_bytes)
@@ -56,11 +58,14 @@ class BlobHandlers:
 
     async def head(self, call: Call) -> web.StreamResponse:
         """HEAD. Told to a pusher, the answer holds for the length of a lease, so the database is asked."""
-        if Action.PUSH in self.rules.rights(call.identity, call.existing().visibility):
-            digest = parse_digest(call.reference)
-            await self.blobs.renew_lease(call.existing().id, digest)
+        repository = call.existing()
+        if self.rules.may_push(call.identity, call.name, repository.visibility):
+            await self.blobs.renew_lease(repository.id, parse_digest(call.reference))
+            digest, blob = await self._find(call)
+            return PreparedBytes(200, _headers(digest, blob.size_bytes), None)
         digest, blob = await self._find(call)
-        return PreparedBytes(200, _headers(digest, blob.size_bytes), None)
+        premise = (blob_key(repository.id, digest), blob)
+        return PreparedBytes(200, _headers(digest, blob.size_bytes), None, premises=(premise,))
 
     async def delete(self, call: Call) -> web.Response:
         """DELETE: out of this repository; others keep it."""

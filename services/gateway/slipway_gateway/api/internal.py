@@ -64,9 +64,7 @@ class InternalHandlers:
     async def list_repositories(self, request: web.Request) -> web.Response:
         limit = _number(request, "n", 500)
         rows = await self.repositories.list_by_id(after=_number(request, "after", 0), limit=limit + 1)
-        found = [
-            {"id": row["id"], "name": row["name"], "namespace": namespace_of(row["name"])} for row in rows[:limit]
-        ]
+        found = [{"id": row["id"], "name": row["name"], "namespace": namespace_of(row["name"])} for row in rows[:limit]]
         return web.json_response({"repositories": found, "next": found[-1]["id"] if len(rows) > limit else None})
 
     async def get_manifest(self, request: web.Request) -> web.StreamResponse:

@@ -13,6 +13,8 @@ from slipway_common.oci import media_types
 from slipway_common.oci.digests import parse_digest
 from slipway_gateway.api.call import Call
 from slipway_gateway.api.oci_errors import PaginationInvalid
+from slipway_gateway.api.responses import PreparedBytes
+from slipway_gateway.cache import tags_key
 from slipway_gateway.domain.access import AccessRules
 from slipway_gateway.reads import Reads
 from slipway_gateway.store.manifests import ManifestStore, Referrer
@@ -30,14 +32,16 @@ class ListHandlers:
     manifests: ManifestStore
     rules: AccessRules
 
-    async def tags(self, call: Call) -> web.Response:
+    async def tags(self, call: Call) -> web.StreamResponse:
         limit = _limit(call)
         repository = call.existing()
-        found = await self.reads.tag_page(repository, after=call.query.get("last", ""), limit=limit + 1) if limit else []
-        response = _json({"name": repository.name, "tags": found[:limit]})
+        pages = await self.reads.tag_pages(repository)
+        found = await pages.get(after=call.query.get("last", ""), limit=limit + 1) if limit else []
+        body = orjson.dumps({"name": repository.name, "tags": found[:limit]})
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
         if len(found) > limit:
-            _link(response, call, n=limit, last=found[limit - 1])
-        return response
+            headers["Link"] = _link(call, n=limit, last=found[limit - 1])
+        return PreparedBytes(200, headers, body, premises=((tags_key(repository.id), pages),))
 
     async def catalog(self, call: Call) -> web.Response:
         """Names of the repositories that the caller may read."""
@@ -54,7 +58,7 @@ class ListHandlers:
         names = [repository.name for repository in found]
         response = _json({"repositories": names[:limit]})
         if len(names) > limit:
-            _link(response, call, n=limit, last=names[limit - 1])
+            response.headers["Link"] = _link(call, n=limit, last=names[limit - 1])
         return response
 
     async def referrers(self, call: Call) -> web.Response:
@@ -65,7 +69,11 @@ class ListHandlers:
         found: list[Referrer] = []
         if call.repository is not None and limit:
             found = await self.manifests.list_referrers(
-                call.repository.id, subject, artifact_type=artifact_type, after=call.query.get("last", ""), limit=limit + 1
+                call.repository.id,
+                subject,
+                artifact_type=artifact_type,
+                after=call.query.get("last", ""),
+                limit=limit + 1,
             )
         page, more = _page_by_weight(found, limit)
         index = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": page}
@@ -74,7 +82,7 @@ class ListHandlers:
             response.headers["OCI-Filters-Applied"] = "artifactType"
         if more:
             extra = {"artifactType": artifact_type} if artifact_type is not None else {}
-            _link(response, call, n=limit, last=page[-1]["digest"], **extra)
+            response.headers["Link"] = _link(call, n=limit, last=page[-1]["digest"], **extra)
         return response
 
 
@@ -117,6 +125,6 @@ def _json(document: Any) -> web.Response:
     return web.Response(body=orjson.dumps(document), content_type="application/json")
 
 
-def _link(response: web.Response, call: Call, **parameters: object) -> None:
+def _link(call: Call, **parameters: object) -> str:
     path = quote(call.request.path, safe="/:@")
-    response.headers["Link"] = f'<{path}?{urlencode(parameters)}>; rel="next"'
+    return f'<{path}?{urlencode(parameters)}>; rel="next"'

@@ -12,10 +12,11 @@ from slipway_common.oci.manifests import MAX_MANIFEST_BYTES, InvalidManifest
 from slipway_common.oci.names import Tag, is_digest, parse_reference, parse_tag
 from slipway_gateway.api.call import Call
 from slipway_gateway.api.oci_errors import ManifestTooLarge
-from slipway_gateway.api.responses import PreparedBytes
+from slipway_gateway.api.responses import Premise, PreparedBytes
 from slipway_gateway.api.transfer import BodyTooLarge, RateLimits, receive_body
+from slipway_gateway.cache import manifest_key
 from slipway_gateway.deletions import Deletions, ManifestUnknown
-from slipway_gateway.domain.access import AccessRules, Action
+from slipway_gateway.domain.access import AccessRules
 from slipway_gateway.pushes import Pushes
 from slipway_gateway.reads import Reads
 from slipway_gateway.store.blobs import BlobStore
@@ -37,15 +38,16 @@ class ManifestHandlers:
     rate: RateLimits
 
     async def get(self, call: Call) -> web.StreamResponse:
-        stored = await self._find(call)
-        return PreparedBytes(200, _headers(stored), stored.body)
+        stored, premise = await self._find(call)
+        return PreparedBytes(200, _headers(stored), stored.body, premises=(premise,))
 
     async def head(self, call: Call) -> web.StreamResponse:
-        stored = await self._find(call)
+        stored, premise = await self._find(call)
         repository = call.existing()
-        if Action.PUSH in self.rules.rights(call.identity, repository.visibility):
+        if self.rules.may_push(call.identity, call.name, repository.visibility):
             await self.blobs.renew_manifest_lease(repository.id, stored.digest)
-        return PreparedBytes(200, _headers(stored), None)
+            return PreparedBytes(200, _headers(stored), None)
+        return PreparedBytes(200, _headers(stored), None, premises=(premise,))
 
     async def put(self, call: Call) -> web.Response:
         reference = parse_reference(call.reference)
@@ -87,12 +89,12 @@ class ManifestHandlers:
             await self.deletions.delete_tag(repository, Tag(reference), actor=call.actor, request_id=call.request_id)
         return web.Response(status=202)
 
-    async def _find(self, call: Call) -> StoredManifest:
-        reference = parse_reference(call.reference)
-        stored = await self.reads.manifest(call.existing(), reference)
+    async def _find(self, call: Call) -> tuple[StoredManifest, Premise]:
+        reference, repository = parse_reference(call.reference), call.existing()
+        stored = await self.reads.manifest(repository, reference)
         if stored is None:
             raise ManifestUnknown("no such manifest in this repository", reference=reference)
-        return stored
+        return stored, (manifest_key(repository.id, reference), stored)
 
     async def _read_body(self, call: Call) -> bytes:
         body = bytearray()

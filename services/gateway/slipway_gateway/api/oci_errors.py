@@ -114,7 +114,9 @@ def render_error(exc: BaseException, *, request_id: str) -> web.Response:
         message = exc.message or row.message
         detail = _detail(exc)
     if row.status == 503:
-        _log.warning("part_unavailable", request_id=request_id, error=f"{type(exc).__name__}: {exc}", cause=repr(exc.__cause__))
+        _log.warning(
+            "part_unavailable", request_id=request_id, error=f"{type(exc).__name__}: {exc}", cause=repr(exc.__cause__)
+        )
         message, detail = row.message, None
     elif row is _UNFORESEEN:
         _log.error("request_failed", request_id=request_id, exc_info=exc)

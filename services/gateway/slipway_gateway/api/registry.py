@@ -17,6 +17,8 @@ from slipway_gateway.api.call import Call
 from slipway_gateway.api.challenges import Challenger
 from slipway_gateway.api.oci_errors import MethodNotAllowed, PathUnknown, RangeNotSatisfiable, render_error
 from slipway_gateway.api.paths import Kind, Target, parse_path
+from slipway_gateway.api.repeats import Repeats
+from slipway_gateway.api.responses import SERVER, PreparedBytes
 from slipway_gateway.api.uploads import ScopeLacking, range_so_far, upload_location
 from slipway_gateway.domain.access import AccessRules, Action, Decision, Identity
 from slipway_gateway.domain.scopes import render_scope
@@ -60,18 +62,16 @@ class Registry:
         reads: Reads,
         rules: AccessRules,
         challenger: Challenger,
+        repeats: Repeats,
     ) -> None:
         self.endpoints = endpoints
         self._authenticator = authenticator
         self._reads = reads
         self._rules = rules
         self._challenger = challenger
-        self._timers = {
-            (kind, method): _seconds.labels(kind.value, method).observe for kind, method in endpoints
-        }
-        self._counters = {
-            (kind, method): _answers.labels(kind.value, method, "200").inc for kind, method in endpoints
-        }
+        self._repeats = repeats
+        self._timers = {(kind, method): _seconds.labels(kind.value, method).observe for kind, method in endpoints}
+        self._counters = {(kind, method): _answers.labels(kind.value, method, "200").inc for kind, method in endpoints}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Parse, identify, decide, call, render."""
@@ -82,6 +82,7 @@ class Registry:
             response = await self._answer(request, target)
         except Exception as exc:
             response = self._refuse(request, target, exc)
+        response.headers["Server"] = SERVER
         if target is not None and (key := (target.kind, request.method)) in self._timers:
             self._timers[key](time.perf_counter() - started)
             if response.status == 200:
@@ -99,10 +100,10 @@ class Registry:
         identity = await self._authenticator.identify(request.headers.get("Authorization"))
         repository = await self._reads.repository(target.name) if target.name else None
         self._authorise(endpoint, target, identity, repository.visibility if repository else None)
-        call = Call(
-            request, target.name, target.reference, identity, repository, request_id_of(request)
-        )
+        call = Call(request, target.name, target.reference, identity, repository, request_id_of(request))
         response = await endpoint.handler(call)
+        if isinstance(response, PreparedBytes) and response.premises is not None:
+            self._repeats.offer(call, response)
         if request.method not in ("GET", "HEAD"):
             _log.info(
                 "registry_write", method=request.method, endpoint=target.kind.value, repository=target.name,
@@ -110,9 +111,7 @@ class Registry:
             )  # fmt: skip
         return response
 
-    def _authorise(
-        self, endpoint: Endpoint, target: Target, identity: Identity, visibility: str | None
-    ) -> None:
+    def _authorise(self, endpoint: Endpoint, target: Target, identity: Identity, visibility: str | None) -> None:
         """Raise Unauthenticated or Denied unless the request is allowed."""
         if endpoint.action is None:
             if self._rules.login_needed(identity):

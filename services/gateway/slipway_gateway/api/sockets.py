@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cache
@@ -76,9 +77,19 @@ class DirectSocket:
 
     def close(self) -> None:
         """Give the socket back as it was found: the option is shared with the connection's own descriptor."""
+        self.restore()
+        self._socket.close()
+
+    def end_sending(self) -> None:
+        """Tell the client that nothing more will come; it may still send."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def restore(self) -> None:
+        """Let the connection's own reader be woken by every byte again."""
         if self._low_water_raised:
             self._set_low_water(1)
-        self._socket.close()
+            self._low_water_raised = False
 
     async def receive(
         self, framing: Framing, room: Callable[[], int], consume: Callable[[memoryview], None]
@@ -114,10 +125,8 @@ class DirectSocket:
         await _wait(loop.add_writer, loop.remove_writer, self._socket.fileno(), timeout_s)
 
     def _set_low_water(self, size_bytes: int) -> None:
-        try:
+        with suppress(OSError):  # a closed connection, or a kernel without it: we are woken sooner, nothing else
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size_bytes)
-        except OSError:  # a closed connection, or a kernel without it: wake-ups come sooner, nothing else changes
-            return
 
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         turn = asyncio.get_running_loop().run_in_executor(_threads(), function, *arguments)

@@ -2,8 +2,8 @@
 
 Taking over: hold the transport's reading, drain what aiohttp has received of this body, and receive the rest from a
 duplicate of the socket. With a Content-Length exactly the missing bytes are received, so a pipelined request stays in
-the kernel. In a chunked body only aiohttp's parser knows how far the present chunk goes: it is fed what we receive until
-a chunk begins within those bytes, then their size line tells.
+the kernel. In a chunked body only aiohttp's parser knows how far the present chunk goes: it is fed what we receive
+until a chunk begins within those bytes, then their size line tells.
 
 Giving back: a fresh parser takes the place of the one that still counts; after chunks it is fed a request head of ours
 and the received last chunk, trailers and whatever lies beyond. When the body was not read to its end, the connection
@@ -22,10 +22,12 @@ from typing import Any, Self
 
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.http_parser import HttpRequestParser
+
 from slipway_gateway.api.framing import ChunkedFraming, Framing, LengthFraming, MalformedBody, chunk_in_progress
 from slipway_gateway.api.sockets import DirectSocket, Turn
 
 _LINGER_S = 5.0
+_LINGER_POLL_S = 0.05
 _LINGER_BYTES = 64 * 1024 * 1024
 _PROTOCOL_NEEDS = (
     "_parser",
@@ -133,6 +135,7 @@ class ConnectionTakeover:
         ((_, trailing),), _, _ = parser.feed_data(_CHUNKED_HEAD)
         self._protocol._parser = parser
         self._protocol.data_received(rest)
+        self.connection.restore()
         self._protocol._resume_reading_for_buffer()
         async with asyncio.timeout(timeout_s):
             while not trailing.is_eof():
@@ -167,7 +170,7 @@ class ConnectionTakeover:
         if not linger:
             self.connection.close()
             return
-        task = asyncio.create_task(_linger(self.connection), name="linger")
+        task = asyncio.create_task(_linger(self.connection, self._protocol), name="linger")
         _lingering.add(task)
         task.add_done_callback(_lingering.discard)
 
@@ -199,9 +202,10 @@ def _fresh_parser(protocol: Any) -> Any:
     )
 
 
-async def _linger(connection: DirectSocket) -> None:
-    """Read and forget, for a bounded time and amount."""
+async def _linger(connection: DirectSocket, protocol: Any) -> None:
+    """Read and forget, for a bounded time and amount; once the response is out, end our side of the connection."""
     unwanted = LengthFraming(_LINGER_BYTES)
+    ended = False
     with connection:
         try:
             async with asyncio.timeout(_LINGER_S):
@@ -209,6 +213,9 @@ async def _linger(connection: DirectSocket) -> None:
                     progress = await connection.receive(unwanted, lambda: _LINGER_BYTES, lambda chunk: None)
                     if progress.why is Turn.PEER_CLOSED:
                         return
-                    await connection.wait_readable(1, _LINGER_S)
+                    if protocol.transport is None and not ended:
+                        connection.end_sending()
+                        ended = True
+                    await connection.wait_readable(1, _LINGER_POLL_S)
         except (TimeoutError, OSError):
             return

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
+
 from slipway_common.errors import InvalidInput, Unavailable
 from slipway_common.storage.port import ObjectReader
 from slipway_gateway.api.framing import MalformedBody
@@ -96,46 +98,55 @@ async def _receive_direct(
 ) -> int:
     """Receive from the socket. `received` bytes came before; answers the length of the whole body."""
     async with takeover:
-        connection = takeover.connection
-        try:
-            while True:
-                if buffered := takeover.buffered():
-                    received += len(buffered)
-                    await sink.take(buffered)
-                if takeover.framing is not None or takeover.ended:
-                    break
-                if not await _feed_parser(takeover, received, pace):
-                    raise BodyCutOff(received)
-            framing = takeover.framing
-            while framing is not None and not framing.complete:
-                progress = await connection.receive(framing, sink.room, sink.consume)
-                received += progress.moved_bytes
-                pace.moved(progress.moved_bytes)
-                _check_size(received, max_bytes)
-                if progress.why is Turn.PEER_CLOSED:
-                    raise BodyCutOff(received)
-                if progress.why is Turn.NO_ROOM:
-                    with pace.paused():
-                        await sink.flush()
-                elif progress.why is Turn.WOULD_BLOCK:
-                    pace.check(received)
-                    await connection.wait_readable(framing.least_bytes, _STALL_POLL_S)
+        while True:
+            if buffered := takeover.buffered():
+                received += len(buffered)
+                await sink.take(buffered)
+            if takeover.framing is not None or takeover.ended:
+                break
+            _check_size(received, max_bytes)
+            await _feed_parser(takeover, received, pace)
+        framing = takeover.framing
+        while framing is not None and not framing.complete:
+            with _cut_off(received):
+                progress = await takeover.connection.receive(framing, sink.room, sink.consume)
+            received += progress.moved_bytes
+            pace.moved(progress.moved_bytes)
+            _check_size(received, max_bytes)
+            if progress.why is Turn.PEER_CLOSED:
+                raise BodyCutOff(received)
+            if progress.why is Turn.NO_ROOM:
+                with pace.paused():
+                    await sink.flush()
+            elif progress.why is Turn.WOULD_BLOCK:
+                pace.check(received)
+                await takeover.connection.wait_readable(framing.least_bytes, _STALL_POLL_S)
+        with _cut_off(received):
             await takeover.complete(pace.limits.idle_timeout_s)
-        except (ConnectionError, TimeoutError) as exc:
-            raise BodyCutOff(received) from exc
     return received
 
 
-async def _feed_parser(takeover: ConnectionTakeover, received: int, pace: _Pace) -> bool:
-    """Let aiohttp's parser find the boundary of a chunk in what comes next; False when the client has closed."""
-    raw = takeover.connection.receive_now(_IN_STEP_BYTES)
+async def _feed_parser(takeover: ConnectionTakeover, received: int, pace: _Pace) -> None:
+    """Let aiohttp's parser find the boundary of a chunk in what comes next."""
+    with _cut_off(received):
+        raw = takeover.connection.receive_now(_IN_STEP_BYTES)
     if raw is None:
         pace.check(received)
         await takeover.connection.wait_readable(1, _STALL_POLL_S)
-        return True
-    pace.moved(len(raw))
-    takeover.feed(raw)
-    return bool(raw)
+    elif raw:
+        pace.moved(len(raw))
+        takeover.feed(raw)
+    else:
+        raise BodyCutOff(received)
+
+
+@contextmanager
+def _cut_off(received: int) -> Iterator[None]:
+    """A connection that fails, or trailers that never come, cut the body off."""
+    try:
+        yield
+    except (ConnectionError, TimeoutError) as exc:
+        raise BodyCutOff(received) from exc
 
 
 async def _receive_stream(request: web.BaseRequest, sink: _Sink, pace: _Pace, max_bytes: int | None) -> int:

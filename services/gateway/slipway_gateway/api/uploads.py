@@ -70,9 +70,7 @@ class UploadHandlers:
     async def _mount(self, call: Call, repository: Repository, digest: Digest, source: str | None) -> bool:
         """Link a blob that the caller may read elsewhere. False, for whatever reason, looks like a missing blob."""
         source_id = (
-            await self._find_source(digest, call.identity)
-            if source is None
-            else await self._check_source(call, source)
+            await self._find_source(digest, call.identity) if source is None else await self._check_source(call, source)
         )
         return source_id is not None and await self.blobs.mount(repository.id, source_id=source_id, digest=digest)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
+from math import inf
 from typing import Literal
 
 from slipway_common.oci.names import RepositoryName
@@ -39,13 +40,15 @@ Scope = Mapping[str, frozenset[str]]
 class Identity:
     """Who asks, by which credential.
 
-    name   None for those who did not log in
-    scope  what a bearer token covers; None for a password, which covers whatever its owner may do
+    name        None for those who did not log in
+    scope       what a bearer token covers; None for a password, which covers whatever its owner may do
+    expires_at  when the credential ends, in Unix seconds
     """
 
     name: str | None
     is_admin: bool = False
     scope: Scope | None = None
+    expires_at: float = inf
 
     @property
     def known(self) -> bool:
@@ -93,6 +96,10 @@ class AccessRules:
         if action in self.rights(identity, visibility):
             return Decision.ALLOW if covers(identity.scope, name, scope or action) else Decision.SCOPE
         return Decision.DENY if identity.known else Decision.LOGIN
+
+    def may_push(self, identity: Identity, name: RepositoryName, visibility: str | None) -> bool:
+        """Whether this very credential can push here: then what it is told about content holds for the length of a lease."""
+        return self.decide(identity, Action.PUSH, name, visibility) is Decision.ALLOW
 
     def may_read_all(self, identity: Identity) -> bool:
         """Whether every repository is readable, so that lists need no filter."""

@@ -13,7 +13,7 @@ from slipway_common.database.queries import load_queries
 from slipway_common.errors import Conflict
 from slipway_common.oci.digests import Digest
 from slipway_common.storage.port import WriterState
-from slipway_gateway.cache import ExactCache
+from slipway_gateway.cache import ExactCache, blob_key
 
 _sql = load_queries("slipway_gateway")
 
@@ -80,7 +80,7 @@ class BlobStore:
         A living manifest that needs it: BlobInUse. One in the trash: the link is only hidden. None: the link goes, and with
         the last link anywhere the blob, whose key joins the reclaim list.
         """
-        with database_errors(), self._cache.changing(("blob", repository_id, digest)):
+        with database_errors(), self._cache.changing(blob_key(repository_id, digest)):
             async with self._pool.acquire() as connection, connection.transaction():
                 await self._cache.guard(connection)
                 return await self._unlink(connection, repository_id, digest)
@@ -112,9 +112,7 @@ class ReclaimStore:
             async with self._pool.acquire() as connection, connection.transaction():
                 rows = await connection.fetch(_sql.take_reclaimable, limit)
                 await connection.execute(_sql.postpone_reclaimable, [row["storage_key"] for row in rows], retry_after)
-        return [
-            Reclaimable(row["storage_key"], row["unfinished"], read_state(row["writer_state"])) for row in rows
-        ]
+        return [Reclaimable(row["storage_key"], row["unfinished"], read_state(row["writer_state"])) for row in rows]
 
     async def confirm(self, keys: list[str]) -> None:
         with database_errors():

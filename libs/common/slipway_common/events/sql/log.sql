@@ -26,8 +26,8 @@ SELECT coalesce(
     (SELECT max(e.seq) FROM log.events e WHERE e.stream = s.stream AND e.time < $2), s.first_seq - 1)
 FROM log.streams s WHERE s.stream = $1
 
--- name: streams
-SELECT stream FROM log.streams WHERE stream > $1 ORDER BY stream LIMIT $2
+-- name: heads
+SELECT stream, seq FROM log.streams ORDER BY stream
 
 -- name: hint
 SELECT pg_notify($1, payload) FROM unnest($2::text[]) AS payload
@@ -54,8 +54,7 @@ SELECT pg_current_snapshot()::text AS snapshot, ARRAY(
     SELECT e.stream FROM log.events e
     WHERE e.xid >= pg_snapshot_xmax($1::text::pg_snapshot) AND e.xid < pg_snapshot_xmax(pg_current_snapshot())
     UNION
-    SELECT e.stream FROM unnest(ARRAY(SELECT pg_snapshot_xip($1::text::pg_snapshot))) AS running (xid)
-    JOIN log.events e ON e.xid = running.xid
+    SELECT e.stream FROM log.events e WHERE e.xid = ANY (ARRAY(SELECT pg_snapshot_xip($1::text::pg_snapshot)))
 ) AS streams
 
 -- name: close_stream

@@ -113,3 +113,7 @@ WHERE c.name = ANY ($1::text[]) GROUP BY c.name
 -- name: relax
 -- This transaction's commit does not wait for the disk.
 SET LOCAL synchronous_commit = off
+
+-- name: prefer_indexes
+-- The ranges that a sweep asks for are tiny, which no plan made beforehand can know.
+SET enable_seqscan = off

@@ -1,0 +1,1 @@
+"""Measure Slipway side by side with CNCF distribution on one machine. `python -m bench --help` leads on."""

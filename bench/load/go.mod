@@ -1,0 +1,3 @@
+module slipway/bench/load
+
+go 1.22

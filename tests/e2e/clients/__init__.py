@@ -1,0 +1,1 @@
+"""Drivers of real registry clients: how each logs in, pushes, pulls, lists, copies and deletes."""
