@@ -138,7 +138,7 @@ class Pushes:
         config = manifest.config
         if config is None or manifest.image_id is None or config.size_bytes > _MAX_CONFIG_BYTES:
             return None
-        content = await self._reads.small_blob(repository, config.digest, max_bytes=_MAX_CONFIG_BYTES)
+        content = await self._reads.small_blob(repository.id, config.digest, max_bytes=_MAX_CONFIG_BYTES)
         return _read_platform(content) if content is not None else None
 
 

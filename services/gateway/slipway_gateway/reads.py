@@ -41,11 +41,11 @@ class Reads:
         found: Repository | None = self._cache.find(key)
         return found or await self._cache.fill(key, lambda: self._repositories.find(name))
 
-    async def manifest(self, repository: Repository, reference: Tag | Digest) -> StoredManifest | None:
+    async def manifest(self, repository_id: int, reference: Tag | Digest) -> StoredManifest | None:
         """A living manifest by tag or digest."""
-        key = manifest_key(repository.id, reference)
+        key = manifest_key(repository_id, reference)
         found: StoredManifest | None = self._cache.find(key)
-        return found or await self._cache.fill(key, lambda: self._find_manifest(repository.id, reference))
+        return found or await self._cache.fill(key, lambda: self._find_manifest(repository_id, reference))
 
     async def _find_manifest(self, repository_id: int, reference: Tag | Digest) -> StoredManifest | None:
         """Read a manifest and check that its bytes are what its digest says."""
@@ -59,11 +59,11 @@ class Reads:
             return None
         return stored
 
-    async def blob(self, repository: Repository, digest: Digest) -> Blob | None:
+    async def blob(self, repository_id: int, digest: Digest) -> Blob | None:
         """Where a blob's bytes are, if the repository has it."""
-        key = blob_key(repository.id, digest)
+        key = blob_key(repository_id, digest)
         found: Blob | None = self._cache.find(key)
-        return found or await self._cache.fill(key, lambda: self._blobs.find(repository.id, digest))
+        return found or await self._cache.fill(key, lambda: self._blobs.find(repository_id, digest))
 
     def remember(self, digest: Digest, content: bytes) -> None:
         """Keep a small blob's bytes for the next reader."""
@@ -73,9 +73,9 @@ class Reads:
         """A small blob's bytes, if they are in memory. The caller has checked that the repository has it."""
         return self._content.find(digest)
 
-    async def small_blob(self, repository: Repository, digest: Digest, *, max_bytes: int) -> bytes | None:
+    async def small_blob(self, repository_id: int, digest: Digest, *, max_bytes: int) -> bytes | None:
         """A blob's bytes in memory; None if the repository lacks it or it is larger than `max_bytes`."""
-        blob = await self.blob(repository, digest)
+        blob = await self.blob(repository_id, digest)
         if blob is None or blob.size_bytes > max_bytes:
             return None
         content = self._content.find(digest)

@@ -118,8 +118,14 @@ class Uploads:
         """Receive a blob in one request (POST with `digest`)."""
         token = uuid.uuid4()
         session = await self._store.open(repository.id, principal, algorithm=algorithm_of(digest), lease_token=token)
-        async with self._writing(session, repository, principal, token):
-            await self._finish(session, repository, principal, token, digest=digest, receive=receive)
+        try:
+            async with self._writing(session, repository, principal, token):
+                await self._finish(session, repository, principal, token, digest=digest, receive=receive)
+        except BaseException:
+            # The client never learns the session's id, so nobody could go on with it.
+            with contextlib.suppress(Exception):
+                await asyncio.shield(self._store.end(session.id, repository.id, principal, token))
+            raise
 
     async def append(
         self,

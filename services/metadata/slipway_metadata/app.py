@@ -13,7 +13,7 @@ from aiohttp import web
 from slipway_common.database.pool import Database
 from slipway_common.errors import Unauthenticated
 from slipway_common.launcher.service import Runtime, Service
-from slipway_common.security.service_tokens import ServiceClaims, ServiceTokens
+from slipway_common.security.service_tokens import ServiceTokens
 from slipway_common.web.operations import add_operations
 from slipway_common.web.peers import open_peer
 from slipway_common.web.problems import problem_middleware
@@ -65,7 +65,7 @@ async def run(runtime: Runtime) -> AsyncIterator[None]:
     settings: MetadataSettings = runtime.settings
 
     async def token() -> str:
-        return await runtime.tokens.issue("gateway", ServiceClaims(sub="service:metadata", service="metadata"))
+        return await runtime.tokens.issue_own("gateway", "metadata")
 
     async with AsyncExitStack() as stack:
         peer = await stack.enter_async_context(open_peer("gateway", settings.gateway_url, runtime.runtime_folder))

@@ -30,7 +30,9 @@ async def following(
     for consumer in consumers:
         await _register(pool, consumer)
     schedules = {
-        each.name: Schedule(each.name, Follower(pool, each, batch_size=batch_size).step, workers=workers)
+        each.name: Schedule(
+            each.name, Follower(pool, each, batch_size=batch_size).step, workers=workers, gather_s=pace.gather_s
+        )
         for each in consumers
     }
 

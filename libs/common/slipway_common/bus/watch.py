@@ -30,12 +30,14 @@ _RECONNECT_PAUSE_S: Final = 0.5
 class Pace:
     """How often to look, in seconds; `grace_s` leaves younger events to the bus that is carrying them.
 
+    `gather_s` is the pause between two steps of one stream, which makes a batch of what comes in quick succession.
     sweep_s None: no sweeps and no hints, only comparisons (for a bus that brings the events by itself).
     """
 
     sweep_s: float | None = 1.0
     compare_s: float = 60.0
     grace_s: float = 0.0
+    gather_s: float = 0.2
 
 
 class Watch:

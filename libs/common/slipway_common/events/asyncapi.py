@@ -40,7 +40,7 @@ def asyncapi_document(*, topic: str = "slipway.events") -> dict[str, Any]:
         "info": {
             "title": "Slipway events",
             "version": __version__,
-            "description": "What has happened in the registry. Events of one stream arrive in order, each at least once.",
+            "description": "What has happened in the registry: in order within a stream, at least once each.",
         },
         "defaultContentType": "application/cloudevents+json",
         "channels": {

@@ -156,7 +156,7 @@ def _streams_named(stream: str | None, repository: int | None) -> list[str] | No
 async def _read_on(
     pool: asyncpg.Pool, names: list[str] | None, after: int | None, follow: bool
 ) -> AsyncIterator[Event]:
-    """Yield events of the streams named, or of all; a stream that comes to be while following is read from its first."""
+    """Yield events of the streams named, or of all; streams that come to be meanwhile are read from their first."""
     log = EventLog()
     snapshot = await log.snapshot(pool)
     heads = await log.heads(pool)

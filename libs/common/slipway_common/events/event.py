@@ -117,6 +117,9 @@ def parse_cloudevent_json(body: bytes) -> Event:
     """Read one structured CloudEvent. Raises BadEnvelope unless it is a whole and valid event of Slipway."""
     try:
         attributes = orjson.loads(body)
+        # CloudEvent would make up what is missing of these.
+        if not {"specversion", "id", "time"} <= attributes.keys():
+            raise ValueError("required attributes are missing")
         data = attributes.pop("data")
         attributes["time"] = datetime.fromisoformat(attributes["time"])
         CloudEvent(attributes, data)

@@ -74,7 +74,7 @@ class BlobHandlers:
 
     async def _find(self, call: Call) -> tuple[Digest, Blob]:
         digest = parse_digest(call.reference)
-        blob = await self.reads.blob(call.existing(), digest)
+        blob = await self.reads.blob(call.existing().id, digest)
         if blob is None:
             raise BlobUnknown("no such blob in this repository", digest=digest)
         return digest, blob

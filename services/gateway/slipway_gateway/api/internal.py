@@ -68,17 +68,15 @@ class InternalHandlers:
         return web.json_response({"repositories": found, "next": found[-1]["id"] if len(rows) > limit else None})
 
     async def get_manifest(self, request: web.Request) -> web.StreamResponse:
-        repository = await self._repository(request)
-        stored = await self.reads.manifest(repository, parse_digest(request.match_info["digest"]))
+        stored = await self.reads.manifest(_repository_id(request), parse_digest(request.match_info["digest"]))
         if stored is None:
             raise NotFound("no such manifest")
         headers = {"Content-Type": stored.media_type, "Docker-Content-Digest": stored.digest}
         return PreparedBytes(200, headers, stored.body)
 
     async def get_blob(self, request: web.Request) -> web.StreamResponse:
-        repository = await self._repository(request)
         digest = parse_digest(request.match_info["digest"])
-        blob = await self.reads.blob(repository, digest)
+        blob = await self.reads.blob(_repository_id(request), digest)
         if blob is None:
             raise NotFound("no such blob")
         headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest}
@@ -118,10 +116,14 @@ class InternalHandlers:
         })  # fmt: skip
 
     async def _repository(self, request: web.Request) -> Repository:
-        found = await self.repositories.find_by_id(int(request.match_info["repository_id"][:18]))
+        found = await self.repositories.find_by_id(_repository_id(request))
         if found is None:
             raise NotFound("no such repository")
         return found
+
+
+def _repository_id(request: web.Request) -> int:
+    return int(request.match_info["repository_id"][:18])
 
 
 def _number(request: web.Request, name: str, default: int) -> int:

@@ -91,7 +91,7 @@ class ManifestHandlers:
 
     async def _find(self, call: Call) -> tuple[StoredManifest, Premise]:
         reference, repository = parse_reference(call.reference), call.existing()
-        stored = await self.reads.manifest(repository, reference)
+        stored = await self.reads.manifest(repository.id, reference)
         if stored is None:
             raise ManifestUnknown("no such manifest in this repository", reference=reference)
         return stored, (manifest_key(repository.id, reference), stored)

@@ -33,7 +33,7 @@ _THREADS = 8
 _TURN_S = 0.025
 # A client on a fast network refills within this time: waiting here is cheaper than a hop through the loop.
 _GRACE_MS = 2
-_GRACE_AFTER_BYTES = 256 * 1024
+_GRACE_AFTER_BYTES = 32 * 1024
 # The kernel wakes us when this much has come, not for every packet.
 _WAKE_AT_BYTES = 256 * 1024
 _SENDFILE_BYTES = 4 * 1024 * 1024
@@ -65,7 +65,7 @@ class DirectSocket:
         """Duplicate the descriptor of a non-blocking stream socket; raises OSError."""
         self._socket = socket.socket(fileno=os.dup(descriptor))
         self._stop = threading.Event()
-        self._low_water_raised = False
+        self._low_water = 1
 
     def __enter__(self) -> Self:
         return self
@@ -87,9 +87,8 @@ class DirectSocket:
 
     def restore(self) -> None:
         """Let the connection's own reader be woken by every byte again."""
-        if self._low_water_raised:
+        if self._low_water > 1:
             self._set_low_water(1)
-            self._low_water_raised = False
 
     async def receive(
         self, framing: Framing, room: Callable[[], int], consume: Callable[[memoryview], None]
@@ -113,9 +112,7 @@ class DirectSocket:
 
     async def wait_readable(self, least_bytes: int, timeout_s: float) -> None:
         """Wait until a good deal of `least_bytes` has come, the client has closed, or the time is up."""
-        low_water = max(1, min(least_bytes, _WAKE_AT_BYTES))
-        self._set_low_water(low_water)
-        self._low_water_raised = low_water > 1
+        self._raise_low_water(least_bytes)
         loop = asyncio.get_running_loop()
         await _wait(loop.add_reader, loop.remove_reader, self._socket.fileno(), timeout_s)
 
@@ -124,7 +121,13 @@ class DirectSocket:
         loop = asyncio.get_running_loop()
         await _wait(loop.add_writer, loop.remove_writer, self._socket.fileno(), timeout_s)
 
+    def _raise_low_water(self, wanted_bytes: int) -> None:
+        low_water = max(1, min(wanted_bytes, _WAKE_AT_BYTES))
+        if low_water != self._low_water:
+            self._set_low_water(low_water)
+
     def _set_low_water(self, size_bytes: int) -> None:
+        self._low_water = size_bytes
         with suppress(OSError):  # a closed connection, or a kernel without it: we are woken sooner, nothing else
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size_bytes)
 
@@ -160,7 +163,7 @@ class DirectSocket:
                 break
             if why is Turn.PEER_CLOSED:
                 return Progress(moved, why)
-            if why is Turn.WOULD_BLOCK and not (moved >= _GRACE_AFTER_BYTES and self._ready(select.POLLIN)):
+            if why is Turn.WOULD_BLOCK and not (filled >= _GRACE_AFTER_BYTES and self._more_soon(framing)):
                 return Progress(moved, why)
         return Progress(moved, Turn.DONE)
 
@@ -192,6 +195,11 @@ class DirectSocket:
                 return Progress(moved, Turn.FILE_ENDED)
             moved += sent
         return Progress(moved, Turn.DONE)
+
+    def _more_soon(self, framing: Framing) -> bool:
+        """Wait the time of grace for a good deal more; a body that ends before that only costs this time."""
+        self._raise_low_water(framing.wanted_bytes or _WAKE_AT_BYTES)
+        return self._ready(select.POLLIN)
 
     def _ready(self, event: int) -> bool:
         poller = select.poll()
