@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from cachetools import LRUCache
@@ -83,6 +83,26 @@ class _Body:
     @property
     def content(self) -> bytes | None:
         return bytes(self._kept) if self._kept is not None else None
+
+
+class _Later:
+    """Work that begins after a while, if it has not been stopped by then: most uploads are over before."""
+
+    def __init__(self, after_s: float, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._work = work
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(after_s, self._begin)
+
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(self._work(), name="renew-upload-lease")
+
+    async def stop(self) -> None:
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            if not self._task.cancelled() and (exc := self._task.exception()) is not None:
+                _log.warning("upload_lease_not_renewed", error=f"{type(exc).__name__}: {exc}")
 
 
 class Uploads:
@@ -270,22 +290,20 @@ class Uploads:
     async def _receive(
         self, session: UploadSession, token: uuid.UUID, writer: ObjectWriter, body: _Body, receive: Receive
     ) -> None:
-        renewal = asyncio.create_task(self._renew(session, token, body), name="renew-upload-lease")
+        renewal = _Later(RENEW_EVERY_S, lambda: self._renew(session, token, body))
         try:
             _received.inc(await receive(body.consume, room=lambda: writer.room_bytes, flush=writer.flush))
         finally:
-            renewal.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await renewal
+            await renewal.stop()
 
     async def _renew(self, session: UploadSession, token: uuid.UUID, body: _Body) -> None:
         """Keep the lease for as long as bytes come: a client that stalls loses it, whatever our clock does."""
         seen = 0
         while True:
-            await asyncio.sleep(RENEW_EVERY_S)
             if body.received_bytes > seen:
                 seen = body.received_bytes
                 await self._store.renew(session.id, token)
+            await asyncio.sleep(RENEW_EVERY_S)
 
     def _take_hash(self, session: UploadSession) -> _Hash | None:
         """The hash of all committed bytes, if this process has it."""

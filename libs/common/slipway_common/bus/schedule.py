@@ -40,8 +40,9 @@ class _Job:
 class Schedule:
     """Hands streams to a few workers, a step at a time, so that a long backlog does not keep the short ones waiting.
 
-    A stream that has been served rests for `gather_s`: the first event is told at once, and what follows it closely comes
-    as one batch. A stream whose step fails because a part is away rests (0.1 s, doubling to 15 s, jittered) without holding a worker.
+    A stream that has been served rests for `gather_s`: the first event is told at once, and what follows it closely
+    comes as one batch. A stream whose step fails because a part is away rests (0.1 s, doubling to 15 s, jittered)
+    without holding a worker.
     """
 
     def __init__(self, name: str, step: Step, *, workers: int, gather_s: float = 0.0) -> None:

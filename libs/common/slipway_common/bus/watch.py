@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from slipway_common.database.pool import CONNECTION_ERRORS
 from slipway_common.events import metrics, positions
 from slipway_common.events.consumer import is_transient
 from slipway_common.events.log import HINT_CHANNEL, EventLog
@@ -37,7 +38,7 @@ class Pace:
     sweep_s: float | None = 1.0
     compare_s: float = 60.0
     grace_s: float = 0.0
-    gather_s: float = 0.2
+    gather_s: float = 0.5
 
 
 class Watch:
@@ -80,15 +81,14 @@ class Watch:
             try:
                 yield connection
             finally:
-                connection.remove_termination_listener(self._on_terminated)
-                await self._unlisten(connection)
+                # Of a connection that broke, nothing is left to be undone.
+                with contextlib.suppress(*CONNECTION_ERRORS):
+                    await self._unlisten(connection)
 
     async def _unlisten(self, connection: Connection) -> None:
-        if connection.is_closed():
-            return
-        with contextlib.suppress(Exception):
-            await connection.remove_listener(HINT_CHANNEL, self._on_hint)
-            await connection.remove_listener(POSITIONS_CHANNEL, self._on_position_changed)
+        connection.remove_termination_listener(self._on_terminated)
+        await connection.remove_listener(HINT_CHANNEL, self._on_hint)
+        await connection.remove_listener(POSITIONS_CHANNEL, self._on_position_changed)
 
     async def _watch(self, connection: Connection) -> None:
         loop = asyncio.get_running_loop()

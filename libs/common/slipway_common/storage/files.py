@@ -198,10 +198,13 @@ class FileWriter:
         """Close the file; waits for a thread that is still writing."""
         if self._closed:
             return
-        if self._fd is None and self._lock.acquire(blocking=False):
-            self._closed = True
-            self._lock.release()
-            return
+        if self._lock.acquire(blocking=False):
+            try:
+                if not self._dirty:  # then closing does not wait for the disk
+                    self._close()
+                    return
+            finally:
+                self._lock.release()
         await asyncio.shield(asyncio.ensure_future(self._store.run(self._close_now)))
 
     async def __aenter__(self) -> Self:

@@ -105,11 +105,22 @@ class Registry:
         if isinstance(response, PreparedBytes) and response.premises is not None:
             self._repeats.offer(call, response)
         if request.method not in ("GET", "HEAD"):
-            _log.info(
-                "registry_write", method=request.method, endpoint=target.kind.value, repository=target.name,
-                reference=target.reference, status=response.status, actor=identity.actor, request_id=call.request_id,
-            )  # fmt: skip
+            self._log_write(call, target, response.status)
         return response
+
+    def _log_write(self, call: Call, target: Target, status: int) -> None:
+        """Pushes and deletions are worth a line each; the blobs they are made of only when somebody looks closely."""
+        say = _log.info if target.kind is Kind.MANIFEST or call.request.method == "DELETE" else _log.debug
+        say(
+            "registry_write",
+            method=call.request.method,
+            endpoint=target.kind.value,
+            repository=target.name,
+            reference=target.reference,
+            status=status,
+            actor=call.actor,
+            request_id=call.request_id,
+        )
 
     def _authorise(self, endpoint: Endpoint, target: Target, identity: Identity, visibility: str | None) -> None:
         """Raise Unauthenticated or Denied unless the request is allowed."""

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
@@ -24,6 +25,8 @@ from slipway_common.storage.port import ObjectReader
 from slipway_gateway.api.framing import MalformedBody
 from slipway_gateway.api.sockets import DirectSocket, Turn, run_in_turn, wait_out
 from slipway_gateway.api.takeover import ConnectionTakeover, plain_socket
+
+_log = structlog.get_logger()
 
 # Below this the stream is as fast as taking the socket over. Measured: docs/storage.md.
 DIRECT_RECEIVE_BYTES = 256 * 1024
@@ -172,6 +175,10 @@ async def _receive_stream(request: web.BaseRequest, sink: _Sink, pace: _Pace, ma
                 return await _receive_direct(takeover, sink, pace, received, max_bytes)
         if consuming is not None:
             await consuming
+    except BodyCutOff:
+        if consuming is not None:  # what has come may be resumed from
+            await consuming
+        raise
     finally:
         if consuming is not None:
             consuming.cancel()
@@ -336,7 +343,9 @@ class FileBody(web.StreamResponse):
                 await self._stream(writer)
             else:
                 await self._send_file(writer, transport, descriptor, file)
-        except (Unavailable, ConnectionError, TimeoutError, OSError) as exc:
+        except (Unavailable, OSError) as exc:
+            if not isinstance(exc, (ConnectionError, TimeoutError)):  # those are the client's doing
+                _log.error("response_cut_short", reason=str(exc) or type(exc).__name__)
             # Headers are out: the only way to say that the body is not whole is to cut the connection.
             if transport is not None:
                 transport.abort()

@@ -10,34 +10,29 @@ JOIN gateway.manifests m ON m.repository_id = t.repository_id AND m.digest = t.d
 WHERE t.repository_id = $1 AND t.name = $2 AND m.deleted_at IS NULL
 
 -- name: lock_for_push
--- Locks only, in the order that every transaction keeps: repository, links, children. What holds is read by the next statement:
--- a wait for a lock does not look again at rows that were joined or counted.
+-- Keep what a manifest names from going away, and read it, in the order that every transaction keeps: repository, links,
+-- children. Each condition is on the very row that is locked: after a wait PostgreSQL checks those again on the newest row, which
+-- it would not do for rows that are merely joined. Deleters lock the same rows FOR UPDATE before they look for edges.
 WITH repository AS MATERIALIZED (
-    SELECT id FROM gateway.repositories WHERE id = $1 FOR KEY SHARE
+    SELECT id FROM gateway.repositories WHERE id = $1 AND deleted_at IS NULL FOR KEY SHARE
 ), links AS MATERIALIZED (
     SELECT digest FROM gateway.repository_blobs
-    WHERE repository_id = (SELECT id FROM repository) AND digest = ANY ($2)
+    WHERE repository_id = (SELECT id FROM repository) AND digest = ANY ($2) AND hidden_at IS NULL
     ORDER BY digest FOR KEY SHARE
 ), children AS MATERIALIZED (
-    SELECT digest FROM gateway.manifests
-    WHERE repository_id = $1 AND digest = ANY ($3) AND (SELECT count(*) FROM links) >= 0
+    SELECT digest, image_id, octet_length(body) AS size_bytes, tree_size_bytes, os, architecture, variant
+    FROM gateway.manifests
+    WHERE repository_id = $1 AND digest = ANY ($3) AND deleted_at IS NULL AND (SELECT count(*) FROM links) >= 0
     ORDER BY digest FOR KEY SHARE
 )
-SELECT (SELECT count(*) FROM links) + (SELECT count(*) FROM children)
-
--- name: read_push_facts
-SELECT NULL AS digest, NULL::bigint AS size_bytes
-FROM gateway.repositories r
-WHERE r.id = $1 AND r.deleted_at IS NULL
+SELECT 'repository' AS kind, NULL AS digest, NULL AS image_id, NULL::bigint AS size_bytes, NULL::bigint AS tree_size_bytes,
+    NULL AS os, NULL AS architecture, NULL AS variant
+FROM repository
 UNION ALL
-SELECT l.digest, b.size_bytes
-FROM gateway.repository_blobs l JOIN gateway.blobs b USING (digest)
-WHERE l.repository_id = $1 AND l.digest = ANY ($2) AND l.hidden_at IS NULL AND b.quarantined_at IS NULL
-
--- name: read_children
-SELECT digest, image_id, octet_length(body) AS size_bytes, tree_size_bytes, os, architecture, variant
-FROM gateway.manifests
-WHERE repository_id = $1 AND digest = ANY ($2) AND deleted_at IS NULL
+SELECT 'blob', b.digest, NULL, b.size_bytes, NULL, NULL, NULL, NULL
+FROM links JOIN gateway.blobs b USING (digest) WHERE b.quarantined_at IS NULL
+UNION ALL
+SELECT 'child', digest, image_id, size_bytes, tree_size_bytes, os, architecture, variant FROM children
 
 -- name: write_manifest
 WITH manifest AS (

@@ -100,15 +100,13 @@ class ManifestStore:
     async def lock_and_read(
         self, connection: asyncpg.Connection, repository_id: int, *, blobs: Sequence[Digest], children: Sequence[Digest]
     ) -> PushFacts | None:
-        """Keep the named blobs and children from going away, then read which of them are there. None: no repository."""
-        await connection.execute(_sql.lock_for_push, repository_id, blobs, children)
-        rows = await connection.fetch(_sql.read_push_facts, repository_id, blobs)
-        if not any(row["digest"] is None for row in rows):
-            return None  # the repository's own row is missing
-        found = await connection.fetch(_sql.read_children, repository_id, children) if children else []
+        """Keep the named blobs and children from going away, and read which of them are there. None: no repository."""
+        rows = await connection.fetch(_sql.lock_for_push, repository_id, blobs, children)
+        if not any(row["kind"] == "repository" for row in rows):
+            return None
         return PushFacts(
-            blob_sizes={row["digest"]: row["size_bytes"] for row in rows if row["digest"] is not None},
-            children={child["digest"]: _child(child) for child in found},
+            blob_sizes={row["digest"]: row["size_bytes"] for row in rows if row["kind"] == "blob"},
+            children={row["digest"]: _child(row) for row in rows if row["kind"] == "child"},
         )
 
     async def write(
