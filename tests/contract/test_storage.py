@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+
 from slipway_common.errors import Unavailable
 from slipway_common.storage.files import FileStore
 from slipway_common.storage.port import (
@@ -26,7 +27,6 @@ from slipway_common.storage.port import (
     WriterState,
 )
 from slipway_common.storage.s3 import S3Config, S3Store
-
 from tests.contract.faulty_s3 import FaultyS3, faulty_s3
 from tests.parts.s3 import S3Server
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.fault.trial import KILLS, SEED, check_promises, pushing, say
+from tests.fault.trial import KILLS, SEED, SETTINGS, check_promises, pushing, say
 from tests.parts.fixtures import require, start_kafka, start_postgres, start_s3
 from tests.parts.slipway import SlipwayStack
 from tests.parts.toxiproxy import Toxiproxy
@@ -54,4 +54,4 @@ def _start_behind(proxies: Toxiproxy, server: str) -> SlipwayStack:
         env = {"SLIPWAY_DATABASE_URL": address._replace(netloc=f"{login}@127.0.0.1:{port}").geturl()}
     else:
         env = {"SLIPWAY_S3_ENDPOINT_URL": f"http://127.0.0.1:{proxies.open(server, s3.port)}"}
-    return SlipwayStack(postgres, kafka, s3, env=env).start()  # type: ignore[arg-type]
+    return SlipwayStack(postgres, kafka, s3, env={**SETTINGS, **env}).start()  # type: ignore[arg-type]

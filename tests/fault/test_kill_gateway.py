@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.fault.trial import KILLS, SEED, check_promises, pushing, say
+from tests.fault.trial import KILLS, SEED, SETTINGS, check_promises, pushing, say
 from tests.parts.fixtures import start_stack
 from tests.parts.slipway import SlipwayProcess
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(max(900, KILLS * 20))
 
 async def test_killed_embedded_slipway_keeps_every_acknowledged_push(capsys: pytest.CaptureFixture[str]) -> None:
     """Everything in one process: gateway, metadata and, with them, the embedded database go down at once."""
-    slipway = SlipwayProcess().start()
+    slipway = SlipwayProcess(env=SETTINGS).start()
     try:
         figures = await _kill_and_check(slipway, url=slipway.url, password=slipway.password)
     finally:
@@ -35,7 +35,7 @@ async def test_killed_embedded_slipway_keeps_every_acknowledged_push(capsys: pyt
 
 async def test_killed_gateway_of_the_stack_keeps_every_acknowledged_push(capsys: pytest.CaptureFixture[str]) -> None:
     """The gateway alone is killed; PostgreSQL, Kafka, S3 and metadata live on."""
-    stack = start_stack()
+    stack = start_stack(env=SETTINGS)
     try:
         figures = await _kill_and_check(stack.gateway, url=stack.url, password=stack.password)
     finally:
@@ -45,7 +45,7 @@ async def test_killed_gateway_of_the_stack_keeps_every_acknowledged_push(capsys:
 
 async def test_killed_metadata_of_the_stack_catches_up(capsys: pytest.CaptureFixture[str]) -> None:
     """metadata is killed under load: pushes go on, and it shows all of them afterwards."""
-    stack = start_stack()
+    stack = start_stack(env=SETTINGS)
     try:
         figures = await _kill_and_check(
             stack.metadata, url=stack.url, password=stack.password, kills=max(1, KILLS // 10)

@@ -21,6 +21,10 @@ SEED = int(os.environ.get("SLIPWAY_TEST_SEED", "0")) or random.SystemRandom().ra
 
 _PAUSE_S = 0.03
 _SETTLE_S = 2.0
+_WARM_UP_S = 60.0
+
+# Clients keep the token of their one login for the length of a trial.
+SETTINGS = {"SLIPWAY_TOKEN_S": "3600"}
 
 
 @contextlib.asynccontextmanager
@@ -40,9 +44,17 @@ async def pushing(url: str, password: str, *, pushers: int, choices: random.Rand
             )
             tasks.create_task(pusher.run(stop), name=f"pusher {number}")
         try:
+            await _wait_for_first_pushes(log, pushers)
             yield log
         finally:
             stop.set()
+
+
+async def _wait_for_first_pushes(log: PushLog, number: int) -> None:
+    """Let every client log in and push once: checking a password takes longer than the time between two kills."""
+    async with asyncio.timeout(_WARM_UP_S):
+        while log.count("ok") < number:
+            await asyncio.sleep(0.05)
 
 
 async def check_promises(log: PushLog, url: str, password: str, *, least: int) -> str:

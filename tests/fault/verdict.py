@@ -207,11 +207,12 @@ async def _check_metadata(
 
 async def _read_images(session: aiohttp.ClientSession, repository: str) -> list[dict[str, Any]]:
     images: list[dict[str, Any]] = []
-    path: str | None = f"/api/v1/repositories/{repository}/-/images"
-    while path is not None:
-        page = await _get_json(session, path)
+    path = f"/api/v1/repositories/{repository}/-/images?n=100"
+    page = await _get_json(session, path)
+    images += page["images"]
+    while page["next"] is not None:
+        page = await _get_json(session, f"{path}&last={page['next']}")
         images += page["images"]
-        path = page["next"]
     return images
 
 

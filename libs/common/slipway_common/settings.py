@@ -14,9 +14,18 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from slipway_common.errors import Misconfigured
 
@@ -29,7 +38,9 @@ def setting(
     default: Any, description: str, *, unit: str | None = None, danger: str | None = None, **limits: Any
 ) -> Any:
     """One setting, with everything its reader needs to know."""
-    extra = {key: value for key, value in (("unit", unit), ("danger", danger)) if value is not None}
+    extra: dict[str, JsonValue] = {
+        key: value for key, value in (("unit", unit), ("danger", danger)) if value is not None
+    }
     return Field(default=default, description=description, json_schema_extra=extra, **limits)
 
 
@@ -211,7 +222,10 @@ def _read_file(
 def _read_environment(
     environ: Mapping[str, str], names: set[str], mistakes: list[str], origin: dict[str, str]
 ) -> dict[str, str]:
-    """`SLIPWAY_X=value`, or `SLIPWAY_X_FILE=/path` for a value kept in a file, as secrets are."""
+    """`SLIPWAY_X=value`, or `SLIPWAY_X_FILE=/path` for a value kept in a file, as secrets are.
+
+    An empty variable is one that is not set, as compose files pass them on; an empty file is a mistake.
+    """
     values: dict[str, str] = {}
     for variable, value in environ.items():
         if not variable.startswith(PREFIX) or _NOT_SETTINGS.match(variable):
@@ -224,8 +238,12 @@ def _read_environment(
             except OSError as exc:
                 mistakes.append(f"{variable}: {value}: {exc.strerror}")
                 continue
+            if not value:
+                mistakes.append(f"{variable}: the file is empty")
         if name not in names:
             mistakes.append(f"{variable}: {_unknown(name, names, upper=True)}")
+            continue
+        if not value:
             continue
         values[name] = value
         origin[name] = variable
@@ -239,7 +257,7 @@ def _unknown(name: str, names: set[str], *, upper: bool = False) -> str:
 
 
 def _validate(model: type[S], values: Mapping[str, Any], origin: Mapping[str, str], mistakes: list[str]) -> S | None:
-    lists = {name for name, field in model.model_fields.items() if "list" in str(field.annotation)}
+    lists = {name for name, field in model.model_fields.items() if get_origin(field.annotation) is list}
     given = {name: _split(value) if name in lists else value for name, value in values.items()}
     try:
         return model.model_validate(given)

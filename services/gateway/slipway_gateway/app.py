@@ -21,7 +21,7 @@ from slipway_common.launcher.service import Runtime, Service
 from slipway_common.security.signing import KeyRing
 from slipway_common.storage.files import FileStore
 from slipway_common.storage.port import ObjectStore
-from slipway_common.web.operations import add_operations
+from slipway_common.web.operations import add_operations, handle_metrics
 from slipway_common.web.peers import Peer, open_peer
 from slipway_common.web.problems import problem_middleware, with_problems
 from slipway_common.web.repeats import RepeatedAnswers
@@ -208,6 +208,9 @@ Mounted = tuple[str, str, Handler]
 
 
 def _token_routes(gateway: Gateway) -> list[Mounted]:
+    """What every client and tool of an operator's asks for, outside the management API."""
+    gatekeeper = Gatekeeper(gateway.authenticator, gateway.reads, gateway.rules)
+    metrics = gatekeeper.guard("system:admin", handle_metrics)
     tokens = TokenHandlers(gateway.authenticator, gateway.reads, gateway.rules, gateway.ring, gateway.settings.token_s)
     return [
         ("GET", "/token", tokens.get),
@@ -215,6 +218,7 @@ def _token_routes(gateway: Gateway) -> list[Mounted]:
         ("GET", "/token/keys", tokens.keys),
         ("GET", "/healthz", gateway.runtime.health.handle_live),
         ("GET", "/readyz", gateway.runtime.health.handle_ready),
+        ("GET", "/metrics", metrics),
     ]
 
 
@@ -226,7 +230,7 @@ def _management_routes(gateway: Gateway, peers: dict[str, Peer]) -> list[Mounted
     for route in gateway.runtime.api:
         handler = route.handler if route.service == "gateway" else forwarder.handler(route)
         path = route.path.replace("{name}", "{name:[^?]+?}")
-        mounted.append((route.method, path, gatekeeper.guard(route, handler)))
+        mounted.append((route.method, path, gatekeeper.guard(route.access, handler)))
     mounted.append(("GET", "/{path:.*}", _not_found))
     return mounted
 

@@ -17,6 +17,7 @@ import asyncpg
 import structlog
 from prometheus_client import Counter, Gauge
 
+from slipway_common.database.pool import Connection
 from slipway_common.oci.digests import Digest
 from slipway_common.oci.names import RepositoryName, Tag, is_digest
 
@@ -105,7 +106,7 @@ class ExactCache:
                 self._answers.popitem(last=False)
         return loaded
 
-    async def guard(self, connection: asyncpg.Connection) -> None:
+    async def guard(self, connection: Connection) -> None:
         """In a transaction that changes answers: wait until no other process remembers any."""
         if not self._enabled:
             await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", _SOLO_LOCK)
@@ -203,7 +204,7 @@ class _SoloWatch:
         if self._connection is not None:
             self._connection.terminate()
 
-    def _lost(self, _connection: asyncpg.Connection) -> None:
+    def _lost(self, _connection: object) -> None:
         self._cache.disable()
         self._connection = None
 

@@ -8,6 +8,7 @@ import hmac
 import os
 import secrets
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from cachetools import LRUCache, TTLCache
 
 from slipway_common.errors import Unauthenticated, Unavailable
+from slipway_common.oci.names import RepositoryName
 from slipway_common.security.signing import InvalidToken, KeyRing
 from slipway_gateway.cache import ExactCache, principal_key
 from slipway_gateway.domain.access import ANONYMOUS, Action, Identity
@@ -50,7 +52,8 @@ class Passwords:
         self._dummy: str | None = None
 
     async def hash(self, password: str) -> str:
-        return await self._run(self._hasher.hash, password)
+        hashed: str = await self._run(self._hasher.hash, password)
+        return hashed
 
     async def verify(self, stored: str | None, password: str) -> bool:
         """Compare in a time that does not tell whether there was anything to compare with."""
@@ -157,7 +160,7 @@ class Authenticator:
         return replace(identity, is_admin=principal.is_admin)
 
     async def issue_token(
-        self, identity: Identity, access: dict[str, frozenset[Action]], *, life_s: int
+        self, identity: Identity, access: Mapping[RepositoryName, frozenset[Action]], *, life_s: int
     ) -> tuple[str, int]:
         """Sign a bearer token for what `access` grants; the token and its issue time (Unix seconds)."""
         entries = [

@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
-import asyncpg
 import orjson
 from prometheus_client import Counter
 
-from slipway_common.database.pool import RETRYABLE_ERRORS
+from slipway_common.database.pool import RETRYABLE_ERRORS, Connection
 from slipway_common.errors import InvalidInput, NotFound, Unavailable
 from slipway_common.events.catalogue import ImagePushed, ManifestPushed, PlatformImage, ReferrerAttached
 from slipway_common.events.event import NewEvent, repository_stream
@@ -124,7 +123,7 @@ class Pushes:
 
     async def _append(
         self,
-        connection: asyncpg.Connection,
+        connection: Connection,
         repository: Repository,
         events: list[NewEvent],
         actor: str | None,

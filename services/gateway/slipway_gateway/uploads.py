@@ -14,7 +14,7 @@ from prometheus_client import Counter
 
 from slipway_common.errors import InvalidInput, NotFound
 from slipway_common.oci.digests import Digest, InvalidDigest, algorithm_of, new_hash
-from slipway_common.storage.port import ObjectStore, ObjectWriter, WriterBusy
+from slipway_common.storage.port import ObjectLost, ObjectMissing, ObjectStore, ObjectWriter, WriterBusy
 from slipway_gateway.cache import ContentCache
 from slipway_gateway.store.repositories import Repository
 from slipway_gateway.store.uploads import LeaseLost, UploadSession, UploadStore
@@ -210,6 +210,11 @@ class Uploads:
             self._hashes.pop(session.id, None)
             await self._store.end(session.id, repository.id, principal, token)
             raise
+        except (ObjectLost, ObjectMissing) as exc:
+            # What was stored is gone or cannot be trusted: nobody can go on from there.
+            self._hashes.pop(session.id, None)
+            await self._store.end(session.id, repository.id, principal, token)
+            raise UploadUnknown("what was uploaded so far is lost; begin again", upload=str(session.id)) from exc
         except (LeaseLost, WriterBusy) as exc:
             raise self._busy(session) from exc
         except BaseException:

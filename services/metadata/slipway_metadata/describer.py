@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from cachetools import LRUCache
@@ -17,6 +17,7 @@ from slipway_metadata.gateway import Content, GatewayClient, TooLarge
 # For manifests and for configs: documents are some KiB, so this holds those of a thousand images or more.
 _CACHE_BYTES = 16 * 1024 * 1024
 _CONCURRENCY = 8
+_PREFETCH = 500
 # Parsing more than this takes milliseconds and is left to a thread, so that nobody else waits for it.
 _INLINE_BYTES = 128 * 1024
 _TOO_LARGE = f"the config is larger than {MAX_CONFIG_BYTES // 1024 // 1024} MiB and was not read"
@@ -32,6 +33,17 @@ class Describer:
         self._turns = asyncio.Semaphore(_CONCURRENCY)
         self._manifests: LRUCache[str, Content] = LRUCache(_CACHE_BYTES, getsizeof=lambda content: len(content.data))
         self._configs: LRUCache[str, bytes] = LRUCache(_CACHE_BYTES, getsizeof=len)
+
+    async def prefetch(self, repository_id: int, digests: Collection[str]) -> None:
+        """Read in one call what describing `digests` will need, as far as it is small. Raises as GatewayClient does."""
+        wanted = [digest for digest in digests if digest not in self._manifests][:_PREFETCH]
+        if len(wanted) < 2:
+            return
+        for found in await self._gateway.get_small_manifests(repository_id, wanted):
+            self._manifests[found.digest] = Content(found.media_type, found.body)
+            config, digest = found.config, found.config_digest
+            if config is not None and digest is not None and _is_content_of(config, Digest(digest)):
+                self._configs[digest] = config
 
     async def describe(self, repository_id: int, digest: str) -> ImageDescription | None:
         """Describe one manifest; None when it has been deleted since. Raises as GatewayClient does."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import TypeVar
 
 import aiohttp
-from pydantic import BaseModel, ValidationError
+import orjson
+from pydantic import Base64Bytes, BaseModel, ValidationError
 from yarl import URL
 
 from slipway_common.errors import SlipwayError, Unavailable
@@ -36,6 +37,20 @@ class TooLarge(SlipwayError):
 class Content:
     media_type: str
     data: bytes
+
+
+class SmallManifest(BaseModel):
+    """A manifest's bytes, and its config's where the gateway had them at hand."""
+
+    digest: str
+    media_type: str
+    body: Base64Bytes
+    config_digest: str | None = None
+    config: Base64Bytes | None = None
+
+
+class Contents(BaseModel):
+    manifests: list[SmallManifest]
 
 
 class Repository(BaseModel):
@@ -112,6 +127,18 @@ class GatewayClient:
                     raise TooLarge("the blob is too large to read", limit=max_bytes)
             return bytes(data)
 
+    async def get_small_manifests(self, repository_id: int, digests: Sequence[str]) -> list[SmallManifest]:
+        """Read many manifests at once, as far as they are there and small; the others can be had one by one."""
+        path = f"/{repository_id}/contents"
+        body = orjson.dumps({"manifests": list(digests)})
+        async with self._call("POST", path, body=body) as response:
+            if response.status == HTTPStatus.NOT_FOUND:
+                return []
+            try:
+                return Contents.model_validate_json(await response.read()).manifests
+            except ValidationError as exc:
+                raise UnexpectedAnswer(f"the gateway's answer at {path} is not a list of contents") from exc
+
     async def get_snapshot_page(self, repository_id: int, *, after: str | None = None) -> SnapshotPage | None:
         """Read one page of a repository's snapshot: the first, or the one after a page's `next`."""
         return await self._get_page(f"/{repository_id}/snapshot", SnapshotPage, after)
@@ -134,14 +161,21 @@ class GatewayClient:
             except ValidationError as exc:
                 raise UnexpectedAnswer(f"the gateway's answer at {path} is not a {model.__name__}") from exc
 
+    def _get(
+        self, path: str, query: dict[str, str] | None = None
+    ) -> contextlib.AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        return self._call("GET", path, query=query)
+
     @contextlib.asynccontextmanager
-    async def _get(self, path: str, query: dict[str, str] | None = None) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _call(
+        self, method: str, path: str, *, query: dict[str, str] | None = None, body: bytes | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
         headers = {"Authorization": f"Bearer {await self._token()}"}
         try:
             async with (
                 asyncio.timeout(self._timeout_s),
-                self._session.get(
-                    self._base_url + path, params=query, headers=headers, allow_redirects=False
+                self._session.request(
+                    method, self._base_url + path, params=query, headers=headers, data=body, allow_redirects=False
                 ) as response,
             ):
                 if response.status in _REDIRECTS:

@@ -127,6 +127,7 @@ class ImageIndexer:
                 _log.info("image_inconsistent", repository_id=repository_id, digest=digest, why=description.problem)
             manifests.add(digest, push, description)
 
+        await self._describer.prefetch(repository_id, pushed)
         await _run_together(describe(digest, push) for digest, push in pushed.items())
 
     async def _complete_tags(self, changes: Changes) -> None:

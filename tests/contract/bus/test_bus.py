@@ -188,7 +188,7 @@ async def test_a_deadlock_is_tried_again(world: World, transport: Transport) -> 
 async def test_the_bus_goes_on_when_its_connections_are_cut(world: World, transport: Transport) -> None:
     async with transport.running(world.pool, [Recorder(world)], compare_s=1):
         for _ in range(4):
-            await world.append(1, 3)
+            await world.append_patiently(1, 3)
             await _cut_all_other_connections(world)
             await world.append_patiently(2, 3)
             await asyncio.sleep(0.3)

@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 
 from slipway_common.database.migrations import upgrade
-from slipway_common.database.pool import open_database
+from slipway_common.database.pool import CONNECTION_ERRORS, open_database
 from slipway_common.events import positions
 from slipway_common.events.catalogue import RepositoryRef, TagDeleted
 from slipway_common.events.event import Event, NewEvent, repository_stream
@@ -60,7 +60,7 @@ class World:
         while True:
             try:
                 await self.append(stream, count)
-            except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError):
+            except CONNECTION_ERRORS:
                 continue
             else:
                 return

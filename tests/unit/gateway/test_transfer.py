@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import uvloop
 from aiohttp import web
+
 from slipway_common.errors import Unavailable
 from slipway_common.storage.files import FileStore
 from slipway_gateway.api import takeover as takeover_module

@@ -59,7 +59,7 @@ async def embedded_postgres(folder: Path, *, socket_folder: Path) -> AsyncIterat
     server = await asyncio.to_thread(_prepare, folder, socket_folder, account)
     await _wait_until_gone(folder / "data")
     log = (folder / "postgres.log").open("ab")
-    process = subprocess.Popen(  # noqa: S603
+    process = subprocess.Popen(  # noqa: S603, ASYNC220 - not a child of the loop: it must outlive its closing
         [server, "-D", str(folder / "data"), "-k", str(socket_folder), *_options()],
         stdin=subprocess.DEVNULL,
         stdout=log,
@@ -205,7 +205,7 @@ async def _wait_until_ready(process: subprocess.Popen[bytes], dsn: str, log: Pat
     deadline = asyncio.get_running_loop().time() + _START_TIMEOUT_S
     while True:
         if process.poll() is not None:
-            tail = log.read_text(errors="replace").strip().splitlines()[-3:]
+            tail = (await asyncio.to_thread(log.read_text, errors="replace")).strip().splitlines()[-3:]
             raise Unavailable(f"PostgreSQL stopped at start (code {process.returncode}): {' / '.join(tail)}")
         try:
             connection = await asyncpg.connect(dsn, timeout=5)

@@ -6,10 +6,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from slipway_common.errors import Misconfigured, Unavailable
+
+# A connection of one's own, or one borrowed from a pool.
+Connection: TypeAlias = "asyncpg.Connection | PoolConnectionProxy"
 
 # What asyncpg raises when the server is away, going away, or out of room, rather than when a statement is wrong.
 CONNECTION_ERRORS: tuple[type[BaseException], ...] = (

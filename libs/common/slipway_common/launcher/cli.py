@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import asyncpg
 import orjson
@@ -19,11 +19,7 @@ from rich.table import Table
 
 from slipway_common import __version__
 from slipway_common.errors import SlipwayError
-
-try:
-    from slipway_common.events.cli import build_events_cli
-except ImportError:
-    build_events_cli = None
+from slipway_common.events.cli import build_events_cli
 from slipway_common.launcher.parts import embedded_dsn
 from slipway_common.launcher.service import Service, installed_services
 from slipway_common.logging import configure_logging
@@ -149,8 +145,7 @@ async def connect() -> AsyncIterator[asyncpg.Pool]:
         pool.terminate()
 
 
-if build_events_cli:
-    app.add_typer(build_events_cli(connect), name="events")
+app.add_typer(build_events_cli(connect), name="events")
 
 
 def _choose(names: Sequence[str]) -> list[Service]:
@@ -170,7 +165,7 @@ def _load(
 
 
 @contextlib.contextmanager
-def _clear_errors():  # type: ignore[no-untyped-def]
+def _clear_errors() -> Iterator[None]:
     """What we raise on purpose is a sentence for the operator, not a trace."""
     try:
         yield
@@ -178,7 +173,7 @@ def _clear_errors():  # type: ignore[no-untyped-def]
         _fail(exc.message)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     Console(stderr=True).print(f"[red]slipway:[/] {escape(message)}", highlight=False, soft_wrap=True)
     raise SystemExit(2)
 
@@ -187,7 +182,7 @@ def _announce(text: str) -> None:
     print(text, flush=True)
 
 
-def _run(work):  # type: ignore[no-untyped-def]
+def _run(work: Coroutine[Any, Any, None]) -> None:
     try:
         import uvloop
 

@@ -62,8 +62,14 @@ def _address(services: Sequence[Service], settings: Sequence[CommonSettings]) ->
         public = service.listens(own).get(f"{service.name}.public")
         if public is not None:
             scheme = "https" if getattr(own, "tls_certificate", None) else "http"
-            return getattr(own, "public_url", None) or f"{scheme}://{public}"
+            return getattr(own, "public_url", None) or f"{scheme}://{_reachable(public)}"
     return ", ".join(service.name for service in services)
+
+
+def _reachable(listen: str) -> str:
+    """An address to click on, from one to listen on: every address includes this machine's own."""
+    host, _, port = listen.rpartition(":")
+    return f"localhost:{port}" if host in ("", "0.0.0.0", "[::]") else listen  # noqa: S104
 
 
 async def migrate(dsn: str, services: Sequence[Service]) -> None:

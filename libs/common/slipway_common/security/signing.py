@@ -16,7 +16,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from slipway_common.database.pool import database_errors
+from slipway_common.database.pool import Connection, database_errors
 from slipway_common.database.queries import load_queries
 from slipway_common.errors import Unauthenticated
 from slipway_common.security.master_key import SecretBox
@@ -62,7 +62,7 @@ class KeyRing:
             self._signer = self._keys[rows[0]["kid"]]
             self._loaded_at = time.monotonic()
 
-    async def _create(self, connection: asyncpg.Connection) -> None:
+    async def _create(self, connection: Connection) -> None:
         key = ECKey.generate_key("P-256", auto_kid=True)
         sealed = self._box.seal(key.as_pem(private=True))
         await connection.execute(_sql.insert_key, key.thumbprint(), self._purpose, sealed)

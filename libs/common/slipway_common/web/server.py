@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -84,7 +85,7 @@ async def serve(
 
     With `answers`, requests that repeat an earlier one are answered from there.
     """
-    options = {
+    options: dict[str, Any] = {
         "access_log": None,
         "keepalive_timeout": 75,
         "read_bufsize": READ_BUFFER_BYTES,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from aiohttp import web
-from multidict import MultiDictProxy
+from multidict import MultiMapping
 
 from slipway_common.oci.names import RepositoryName
 from slipway_gateway.api.oci_errors import NameUnknown
@@ -34,7 +34,7 @@ class Call:
         return self.repository
 
     @property
-    def query(self) -> MultiDictProxy[str]:
+    def query(self) -> MultiMapping[str]:
         return self.request.query
 
     @property

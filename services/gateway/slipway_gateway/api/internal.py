@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from base64 import b64encode
 from dataclasses import dataclass
 
+import asyncpg
+import orjson
 from aiohttp import web
+from aiohttp.typedefs import Middleware
+from pydantic import BaseModel, Field
 
 from slipway_common.errors import InvalidInput, NotFound, Unauthenticated
 from slipway_common.events.event import repository_stream
@@ -14,15 +18,22 @@ from slipway_common.oci.digests import parse_digest
 from slipway_common.oci.names import namespace_of
 from slipway_common.security.service_tokens import ServiceTokens
 from slipway_common.storage.port import ObjectStore
+from slipway_common.web.routes import Handler
 from slipway_gateway.api.responses import PreparedBytes
 from slipway_gateway.api.transfer import FileBody
 from slipway_gateway.reads import Reads
 from slipway_gateway.store.manifests import ManifestStore
 from slipway_gateway.store.repositories import Repository, RepositoryStore
 
-import asyncpg  # isort: skip
-
 _MAX_PAGE = 1000
+_SMALL_CONTENT_BYTES = 64 * 1024
+_MAX_CONTENTS_BYTES = 4 * 1024 * 1024
+
+
+class ContentsRequest(BaseModel):
+    """Which manifests are wanted, by digest."""
+
+    manifests: list[str] = Field(max_length=500)
 
 
 @dataclass(slots=True)
@@ -42,14 +53,15 @@ class InternalHandlers:
             web.get(prefix + r"/{repository_id:\d+}/manifests/{digest}", self.get_manifest),
             web.get(prefix + r"/{repository_id:\d+}/blobs/{digest}", self.get_blob),
             web.get(prefix + r"/{repository_id:\d+}/snapshot", self.snapshot),
+            web.post(prefix + r"/{repository_id:\d+}/contents", self.get_contents),
         ]
 
     @property
-    def middleware(self) -> Callable[[web.Request, Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[web.StreamResponse]]:  # fmt: skip
+    def middleware(self) -> Middleware:
+        """Lets only services in, by tokens of their own."""
+
         @web.middleware
-        async def check_service_token(
-            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-        ) -> web.StreamResponse:
+        async def check_service_token(request: web.Request, handler: Handler) -> web.StreamResponse:
             if request.path.startswith("/internal/"):
                 kind, _, token = request.headers.get("Authorization", "").partition(" ")
                 if kind.lower() != "bearer":
@@ -84,6 +96,32 @@ class InternalHandlers:
         if content is not None:
             return PreparedBytes(200, headers, content)
         return FileBody(await self.objects.open_reader(blob.storage_key), headers=headers)
+
+    async def get_contents(self, request: web.Request) -> web.Response:
+        """Many small manifests in one answer, with those of their configs that are in memory.
+
+        What is large, or beyond the answer's bound, is left out: it can be had one by one. A config needs no check of its
+        own, as a living manifest keeps it in the repository.
+        """
+        wanted = ContentsRequest.model_validate_json(await request.read())
+        found = await self.manifests.find_small(
+            _repository_id(request), wanted.manifests, max_bytes=_SMALL_CONTENT_BYTES
+        )
+        manifests: list[dict[str, str | None]] = []
+        room = _MAX_CONTENTS_BYTES
+        for stored, image_id in found:
+            config = self.reads.remembered(image_id) if image_id is not None else None
+            room -= len(stored.body) + len(config or b"")
+            if room < 0:
+                break
+            manifests.append({
+                "digest": stored.digest,
+                "media_type": stored.media_type,
+                "body": b64encode(stored.body).decode(),
+                "config_digest": image_id if config is not None else None,
+                "config": b64encode(config).decode() if config is not None else None,
+            })  # fmt: skip
+        return web.Response(body=orjson.dumps({"manifests": manifests}), content_type="application/json")
 
     async def snapshot(self, request: web.Request) -> web.Response:
         """One page of a repository's state. `seq` is read first: what happens meanwhile is told again by the log."""

@@ -47,7 +47,7 @@ class ListHandlers:
         """Names of the repositories that the caller may read."""
         limit = _limit(call)
         found = (
-            await self.repositories.list(
+            await self.repositories.list_by_name(
                 after=call.query.get("last", ""),
                 limit=limit + 1,
                 all_of_them=self.rules.may_read_all(call.identity),

@@ -16,7 +16,7 @@ from slipway_common.errors import Denied, NotFound, Unauthenticated
 from slipway_common.events.event import repository_stream, to_cloudevent_json
 from slipway_common.events.log import EventLog
 from slipway_common.oci.names import parse_repository_name
-from slipway_common.web.routes import Handler, Route
+from slipway_common.web.routes import Access, Handler, Route
 from slipway_gateway.domain.access import AccessRules, Action, Decision, Identity
 from slipway_gateway.identity import Authenticator
 from slipway_gateway.reads import Reads
@@ -71,28 +71,28 @@ class Gatekeeper:
     reads: Reads
     rules: AccessRules
 
-    def guard(self, route: Route, handler: Handler) -> Handler:
-        """A handler of `route` behind the route's check."""
+    def guard(self, access: Access, handler: Handler) -> Handler:
+        """A handler behind the check that `access` stands for."""
 
         async def guarded(request: web.Request) -> web.StreamResponse:
             identity = await self.authenticator.identify(request.headers.get("Authorization"))
             request[IDENTITY] = identity
-            await self._check(route, request, identity)
+            await self._check(access, request, identity)
             return await handler(request)
 
         return guarded
 
-    async def _check(self, route: Route, request: web.Request, identity: Identity) -> None:
-        if route.access == "public":
+    async def _check(self, access: Access, request: web.Request, identity: Identity) -> None:
+        if access == "public":
             return
-        if route.access.startswith("repository:"):
-            await self._check_repository(Action(route.access.partition(":")[2]), request, identity)
+        if access.startswith("repository:"):
+            await self._check_repository(Action(access.partition(":")[2]), request, identity)
             return
         if self.rules.login_needed(identity):
             raise Unauthenticated("log in with name and password")
-        if route.access == "login":
+        if access == "login":
             return
-        if not (route.access == "system:admin" and (identity.is_admin or self.rules.anonymous == "everything")):
+        if not (access == "system:admin" and (identity.is_admin or self.rules.anonymous == "everything")):
             raise Denied("only administrators may do this")
 
     async def _check_repository(self, action: Action, request: web.Request, identity: Identity) -> None:
@@ -125,7 +125,7 @@ MANAGEMENT = web.AppKey("management", Management)
 async def list_repositories(request: web.Request) -> web.Response:
     query = PageQuery.model_validate(dict(request.query))
     management = request.app[MANAGEMENT]
-    found = await management.repositories.list(
+    found = await management.repositories.list_by_name(
         after=query.last, limit=query.n + 1, all_of_them=management.rules.may_read_all(request[IDENTITY])
     )
     page = [

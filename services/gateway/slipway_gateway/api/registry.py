@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import structlog
 from aiohttp import web
-from aiohttp.abc import AbstractMatchInfo
 from prometheus_client import Counter, Histogram
 
 from slipway_common.errors import Denied, NotFound, Unauthenticated
@@ -203,7 +202,7 @@ class RegistryResource(web.AbstractResource):
     def raw_match(self, path: str) -> bool:
         return False
 
-    async def resolve(self, request: web.Request) -> tuple[AbstractMatchInfo | None, set[str]]:
+    async def resolve(self, request: web.Request) -> tuple[web.UrlMappingMatchInfo | None, set[str]]:
         if request.raw_path.startswith("/v2"):
             return web.UrlMappingMatchInfo({}, self._route), set()
         return None, set()

@@ -124,3 +124,8 @@ SELECT name, digest, updated_at FROM gateway.tags WHERE repository_id = $1 ORDER
 
 -- name: tags_of
 SELECT name FROM gateway.tags WHERE repository_id = $1 AND digest = $2 ORDER BY name
+
+-- name: find_small_manifests
+SELECT digest, media_type, body, image_id
+FROM gateway.manifests
+WHERE repository_id = $1 AND digest = ANY ($2) AND deleted_at IS NULL AND octet_length(body) <= $3

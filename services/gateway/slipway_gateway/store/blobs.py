@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import asyncpg
 import orjson
 
-from slipway_common.database.pool import Database, database_errors
+from slipway_common.database.pool import Connection, Database, database_errors
 from slipway_common.database.queries import load_queries
 from slipway_common.errors import Conflict
 from slipway_common.oci.digests import Digest
@@ -72,7 +72,8 @@ class BlobStore:
     async def find_mountable(self, digest: Digest, *, all_repositories: bool) -> int | None:
         """The id of a repository with this blob that the caller may read."""
         with database_errors():
-            return await self._pool.fetchval(_sql.find_mountable, digest, all_repositories)
+            found: int | None = await self._pool.fetchval(_sql.find_mountable, digest, all_repositories)
+        return found
 
     async def unlink(self, repository_id: int, digest: Digest) -> bool:
         """Take the blob out of the repository; False if it is not there.
@@ -85,10 +86,10 @@ class BlobStore:
                 await self._cache.guard(connection)
                 return await self._unlink(connection, repository_id, digest)
 
-    async def _unlink(self, connection: asyncpg.Connection, repository_id: int, digest: Digest) -> bool:
+    async def _unlink(self, connection: Connection, repository_id: int, digest: Digest) -> bool:
         if await connection.fetchval(_sql.lock_link, repository_id, digest) is None:
             return False
-        edges = await connection.fetchrow(_sql.count_edges, repository_id, digest)
+        [edges] = await connection.fetch(_sql.count_edges, repository_id, digest)
         if edges["living"]:
             raise BlobInUse("a manifest of this repository needs the blob: delete the manifest first", digest=digest)
         if edges["all"]:

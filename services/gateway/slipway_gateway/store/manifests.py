@@ -10,7 +10,7 @@ from datetime import timedelta
 import asyncpg
 import orjson
 
-from slipway_common.database.pool import Database, database_errors
+from slipway_common.database.pool import Connection, Database, database_errors
 from slipway_common.database.queries import load_queries
 from slipway_common.oci.digests import Digest
 from slipway_common.oci.manifests import Manifest, Platform
@@ -89,8 +89,16 @@ class ManifestStore:
             row = await self._pool.fetchrow(_sql.find_manifest_by_tag, repository_id, tag)
         return StoredManifest(**row) if row else None
 
+    async def find_small(
+        self, repository_id: int, digests: Sequence[str], *, max_bytes: int
+    ) -> list[tuple[StoredManifest, Digest | None]]:
+        """Those of the manifests that are here and have at most `max_bytes`, each with its ImageId."""
+        with database_errors():
+            rows = await self._pool.fetch(_sql.find_small_manifests, repository_id, digests, max_bytes)
+        return [(StoredManifest(row["digest"], row["media_type"], row["body"], None), row["image_id"]) for row in rows]
+
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[asyncpg.Connection]:
+    async def transaction(self) -> AsyncIterator[Connection]:
         """A transaction that changes what others may remember."""
         with database_errors():
             async with self._pool.acquire() as connection, connection.transaction():
@@ -98,7 +106,7 @@ class ManifestStore:
                 yield connection
 
     async def lock_and_read(
-        self, connection: asyncpg.Connection, repository_id: int, *, blobs: Sequence[Digest], children: Sequence[Digest]
+        self, connection: Connection, repository_id: int, *, blobs: Sequence[Digest], children: Sequence[Digest]
     ) -> PushFacts | None:
         """Keep the named blobs and children from going away, and read which of them are there. None: no repository."""
         rows = await connection.fetch(_sql.lock_for_push, repository_id, blobs, children)
@@ -109,9 +117,7 @@ class ManifestStore:
             children={row["digest"]: _child(row) for row in rows if row["kind"] == "child"},
         )
 
-    async def write(
-        self, connection: asyncpg.Connection, repository_id: int, new: NewManifest
-    ) -> dict[Tag, Digest | None]:
+    async def write(self, connection: Connection, repository_id: int, new: NewManifest) -> dict[Tag, Digest | None]:
         """Store a manifest (or revive it), its edges and tags; what each tag pointed to before."""
         manifest = new.manifest
         rows = await connection.fetch(
@@ -137,7 +143,7 @@ class ManifestStore:
         return {row["name"]: row["previous_digest"] for row in rows}
 
     async def lock_and_read_uses(
-        self, connection: asyncpg.Connection, repository_id: int, digest: Digest
+        self, connection: Connection, repository_id: int, digest: Digest
     ) -> list[Digest] | None:
         """Lock a manifest for deletion; the living indexes that name it. None if it is not there."""
         await connection.fetchval(_sql.lock_repository_shared, repository_id)
@@ -146,7 +152,7 @@ class ManifestStore:
         return row["parents"] if row else None
 
     async def trash(
-        self, connection: asyncpg.Connection, repository_id: int, digest: Digest, *, actor: str | None
+        self, connection: Connection, repository_id: int, digest: Digest, *, actor: str | None
     ) -> list[Tag]:
         """Put a manifest into the trash; the tags that went with it."""
         tags = [row["name"] for row in await connection.fetch(_sql.delete_tags_of, repository_id, digest, actor)]
@@ -154,7 +160,7 @@ class ManifestStore:
         return tags
 
     async def delete_tag(
-        self, connection: asyncpg.Connection, repository_id: int, tag: Tag, *, actor: str | None
+        self, connection: Connection, repository_id: int, tag: Tag, *, actor: str | None
     ) -> Digest | None:
         """Delete a tag; what it pointed to, None if it is not there."""
         await connection.fetchval(_sql.lock_repository_shared, repository_id)

@@ -74,7 +74,7 @@ class RepositoryStore:
                 connection, repository_stream(repository.id), [event], actor=actor, request_id=request_id
             )
 
-    async def list(self, *, after: str, limit: int, all_of_them: bool) -> list[ListedRepository]:
+    async def list_by_name(self, *, after: str, limit: int, all_of_them: bool) -> list[ListedRepository]:
         """Repositories by name, in byte order; only public ones unless `all_of_them`."""
         with database_errors():
             rows = await self._pool.fetch(_sql.list_repositories, after, limit, all_of_them)

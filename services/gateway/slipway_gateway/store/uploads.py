@@ -110,7 +110,7 @@ class UploadStore:
         with database_errors():
             for _ in range(_COMMIT_TRIES):
                 try:
-                    row = await self._pool.fetchrow(
+                    [row] = await self._pool.fetch(
                         _sql.commit_blob, upload_id, token, digest, size_bytes, self._blob_lease
                     )
                 except RETRYABLE_ERRORS:
