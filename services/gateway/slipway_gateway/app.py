@@ -41,6 +41,7 @@ from slipway_gateway.api.tokens import TokenHandlers
 from slipway_gateway.api.transfer import RateLimits
 from slipway_gateway.api.uploads import UploadHandlers
 from slipway_gateway.cache import ContentCache, ExactCache, solo_watch
+from slipway_gateway.cli import build_cli
 from slipway_gateway.deletions import Deletions
 from slipway_gateway.domain.access import AccessRules, Action
 from slipway_gateway.identity import Authenticator, Passwords
@@ -338,4 +339,5 @@ SERVICE = Service(
     routes=ROUTES,
     listens=lambda settings: {"gateway.public": settings.listen},
     scales=True,
+    commands=("accounts", build_cli),
 )

@@ -329,6 +329,7 @@ async def test_a_broker_that_stands_still_loses_nothing(
             for turn in range(20):
                 await world.append(turn % 3 + 1, 2)
                 await asyncio.sleep(0.5)
+            assert await world.position(1, "relay") == 3, "the relay went on without an acknowledgement"
         finally:
             kafka.resume()
         await world.wait_for_everything(timeout_s=90)

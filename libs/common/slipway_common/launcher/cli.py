@@ -148,6 +148,14 @@ async def connect() -> AsyncIterator[asyncpg.Pool]:
 app.add_typer(build_events_cli(connect), name="events")
 
 
+def _add_commands() -> None:
+    """Every installed service's own commands."""
+    for service in installed_services().values():
+        if service.commands is not None:
+            name, build = service.commands
+            app.add_typer(build(connect), name=name)
+
+
 def _choose(names: Sequence[str]) -> list[Service]:
     installed = installed_services()
     unknown = [name for name in names if name not in installed]
@@ -196,4 +204,5 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
 def main() -> None:
     """Entry point of the `slipway` command."""
     with _clear_errors():
+        _add_commands()
         app()

@@ -10,6 +10,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+import typer
+
 from slipway_common.bus.port import EventBus
 from slipway_common.database.pool import Database
 from slipway_common.events.announcer import Announcer
@@ -20,6 +23,9 @@ from slipway_common.web.health import Health
 from slipway_common.web.routes import Route
 
 ENTRY_POINTS = "slipway.services"
+
+# Opens the database of the Slipway that the settings describe, for a command of the command line.
+Connect = Callable[[], AbstractAsyncContextManager[asyncpg.Pool]]
 
 
 @dataclass(slots=True)
@@ -47,6 +53,7 @@ class Service:
     migrations  (package, schema)
     routes      its part of the management API
     scales      whether several copies may serve the same listening socket (`--workers`)
+    commands    (name, builder) of its part of the command line
     """
 
     name: str
@@ -56,6 +63,7 @@ class Service:
     routes: tuple[Route, ...] = ()
     listens: Callable[[Any], dict[str, str]] = field(default=lambda settings: {})
     scales: bool = False
+    commands: tuple[str, Callable[[Connect], typer.Typer]] | None = None
 
 
 def installed_services() -> dict[str, Service]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from slipway_common.database.pool import Database, database_errors
+from slipway_common.database.pool import Connection, Database, database_errors
 from slipway_common.database.queries import load_queries
 
 _sql = load_queries("slipway_gateway")
@@ -40,6 +40,7 @@ class PrincipalStore:
         """Create the first account; False if there is one already."""
         return await self._pool.fetchval(_sql.insert_first_admin, name, password_hash) is not None
 
-    async def set_password(self, name: str, password_hash: str) -> bool:
-        """Change a password; every remembered login with the old one ends. False if there is no such account."""
-        return await self._pool.fetchval(_sql.set_password, name, password_hash) is not None
+
+async def set_password(connection: Connection, name: str, password_hash: str) -> bool:
+    """Change a password; every remembered login with the old one ends. False if there is no such account."""
+    return await connection.fetchval(_sql.set_password, name, password_hash) is not None
