@@ -106,10 +106,15 @@ class ExactCache:
                 self._answers.popitem(last=False)
         return loaded
 
+    @property
+    def guard_key(self) -> int | None:
+        """The advisory lock that a transaction which changes answers must share; None while this process alone has any."""
+        return None if self._enabled else _SOLO_LOCK
+
     async def guard(self, connection: Connection) -> None:
         """In a transaction that changes answers: wait until no other process remembers any."""
-        if not self._enabled:
-            await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", _SOLO_LOCK)
+        if (key := self.guard_key) is not None:
+            await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", key)
 
     @contextlib.contextmanager
     def changing(self, *keys: Hashable) -> Iterator[None]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from prometheus_client import Counter
 
-from slipway_common.database.pool import RETRYABLE_ERRORS, Connection
+from slipway_common.database.pool import RETRYABLE_ERRORS
 from slipway_common.errors import InvalidInput, NotFound, Unavailable
 from slipway_common.events.catalogue import ImagePushed, ManifestPushed, PlatformImage, ReferrerAttached
 from slipway_common.events.event import NewEvent, repository_stream
@@ -20,11 +21,13 @@ from slipway_common.oci.manifests import InvalidManifest, Manifest, Platform, pa
 from slipway_common.oci.names import Tag, is_digest
 from slipway_gateway.cache import ExactCache, manifest_key, tags_key
 from slipway_gateway.reads import Reads
-from slipway_gateway.store.manifests import Child, ManifestStore, NewManifest, PushFacts
+from slipway_gateway.store.manifests import Child, ManifestStore, NewManifest, Refusal
 from slipway_gateway.store.repositories import Repository
 
 _pushed = Counter("slipway_manifests_pushed", "Manifests put", ["kind"])
 _TRIES = 5
+# The most that one tag's name and former digest take in an event.
+_REPLACED_BYTES = 128 + len("sha512:") + 128 + 8
 _MAX_CONFIG_BYTES = 4 * 1024 * 1024
 
 
@@ -81,63 +84,67 @@ class Pushes:
         digest = _digest(reference, body)
         tags = tuple(dict.fromkeys((*([] if is_digest(reference) else [Tag(reference)]), *extra_tags)))
         manifest = parse_manifest(body, content_type)
-        platform = await self._platform(repository, manifest)
-        draft = NewManifest(
-            digest=digest, manifest=manifest, body=body, tree_size_bytes=0, platform=platform,
-            blob_edges=(), child_edges=(), tags=tags, actor=actor,
-        )  # fmt: skip
+        children = await self._children(repository, manifest)
+        new = NewManifest(
+            digest=digest,
+            manifest=manifest,
+            body=body,
+            tree_size_bytes=_tree_size(manifest, body, children),
+            platform=await self._platform(repository, manifest),
+            blobs=_needed_blobs(manifest, children),
+            children=[(child.digest, child.size_bytes) for child in manifest.children if child.digest in children],
+            tags=tags,
+            actor=actor,
+        )
         # Seen through even if the client leaves: a cancelled COMMIT would leave its outcome unknown.
-        await asyncio.shield(self._commit(repository, draft, request_id))
+        await asyncio.shield(self._commit(repository, new, children, request_id))
         _pushed.labels("index" if manifest.is_index else "manifest").inc()
         return Pushed(digest, manifest.subject.digest if manifest.subject else None)
 
-    async def _commit(self, repository: Repository, draft: NewManifest, request_id: str) -> None:
-        keys: list[Hashable] = [manifest_key(repository.id, tag) for tag in draft.tags]
-        if draft.tags:
-            keys.append(tags_key(repository.id))
-        with self._cache.changing(*keys):
-            for attempt in range(_TRIES):
-                try:
-                    await self._transaction(repository, draft, request_id)
-                    break
-                except RETRYABLE_ERRORS as exc:
-                    if attempt == _TRIES - 1:
-                        raise Unavailable("others change the same content at the same time") from exc
-        self._announce(repository_stream(repository.id))
+    async def _children(self, repository: Repository, manifest: Manifest) -> dict[Digest, Child]:
+        """What is known of the manifests that an index names. Those that are none may be blobs, as in builders' caches."""
+        digests = sorted({child.digest for child in manifest.children})
+        return await self._store.read_children(repository.id, digests) if digests else {}
 
-    async def _transaction(self, repository: Repository, draft: NewManifest, request_id: str) -> None:
-        manifest = draft.manifest
-        wanted = sorted(manifest.required_blobs())
-        children = sorted({child.digest for child in manifest.children})
-        async with self._store.transaction() as connection:
-            # A child of an index may be a manifest, or (as in caches of builders) a blob.
-            facts = await self._store.lock_and_read(
-                connection, repository.id, blobs=sorted({*wanted, *children}), children=children
-            )
-            if facts is None:
-                raise RepositoryGone("the repository was deleted", name=repository.name)
-            new = _complete(draft, facts, wanted, children)
-            before = await self._store.write(connection, repository.id, new)
-            events = _events(repository, new, facts, before)
-            await self._append(connection, repository, events, new.actor, request_id)
-
-    async def _append(
-        self,
-        connection: Connection,
-        repository: Repository,
-        events: list[NewEvent],
-        actor: str | None,
-        request_id: str,
+    async def _commit(
+        self, repository: Repository, new: NewManifest, children: dict[Digest, Child], request_id: str
     ) -> None:
         stream = repository_stream(repository.id)
-        await self._log.append(connection, stream, events, actor=actor, request_id=request_id)
+        events = _events(repository, new, children)
+        arguments = self._log.arguments(
+            stream,
+            events,
+            actor=new.actor,
+            request_id=request_id,
+            reserve_bytes=_REPLACED_BYTES * len(new.tags),
+        )
+        keys: list[Hashable] = [manifest_key(repository.id, tag) for tag in new.tags]
+        if new.tags:
+            keys.append(tags_key(repository.id))
+        with self._cache.changing(*keys):
+            refusal = await self._push(repository, new, arguments)
+        if refusal is not None:
+            raise _refused(repository, new.manifest, refusal)
+        self._log.count(len(events))
+        self._announce(stream)
+
+    async def _push(self, repository: Repository, new: NewManifest, events: tuple[Any, ...]) -> Refusal | None:
+        for _ in range(_TRIES):
+            try:
+                return await self._store.push(repository.id, new, events)
+            except RETRYABLE_ERRORS as exc:
+                failure = exc
+        raise Unavailable("others change the same content at the same time") from failure
 
     async def _platform(self, repository: Repository, manifest: Manifest) -> Platform | None:
         """What an image's config says it runs on; None where it does not say so plainly."""
         config = manifest.config
         if config is None or manifest.image_id is None or config.size_bytes > _MAX_CONFIG_BYTES:
             return None
-        content = await self._reads.small_blob(repository.id, config.digest, max_bytes=_MAX_CONFIG_BYTES)
+        # What is in memory needs no look at the repository: the push itself checks that the config is there.
+        content = self._reads.remembered(config.digest) or await self._reads.small_blob(
+            repository.id, config.digest, max_bytes=_MAX_CONFIG_BYTES
+        )
         return _read_platform(content) if content is not None else None
 
 
@@ -165,55 +172,40 @@ def _plain(text: object) -> bool:
     return isinstance(text, str) and 0 < len(text) <= 64 and text.isprintable()
 
 
-def _complete(
-    draft: NewManifest, facts: PushFacts, wanted: Sequence[Digest], children: Sequence[Digest]
-) -> NewManifest:
-    """Check the draft against what the repository has, and add what follows from it."""
-    missing = [digest for digest in wanted if digest not in facts.blob_sizes]
-    missing += [digest for digest in children if digest not in facts.children and digest not in facts.blob_sizes]
-    if missing:
-        raise ContentUnknown(missing)
-    _check_sizes(draft.manifest, facts)
-    blob_children = [digest for digest in children if digest not in facts.children]
-    return NewManifest(
-        digest=draft.digest,
-        manifest=draft.manifest,
-        body=draft.body,
-        tree_size_bytes=_tree_size(draft, facts),
-        platform=draft.platform,
-        blob_edges=sorted({*wanted, *blob_children}),
-        child_edges=[digest for digest in children if digest in facts.children],
-        tags=draft.tags,
-        actor=draft.actor,
-    )
+def _needed_blobs(manifest: Manifest, children: Mapping[Digest, Child]) -> list[tuple[Digest, int]]:
+    """The blobs that must be here, each with the size the manifest claims: config, layers, children that are no manifests."""
+    named = [layer for layer in manifest.layers if not media_types.is_non_distributable(layer.media_type)]
+    if manifest.config is not None:
+        named.append(manifest.config)
+    named += [child for child in manifest.children if child.digest not in children]
+    return [(descriptor.digest, descriptor.size_bytes) for descriptor in named]
 
 
-def _check_sizes(manifest: Manifest, facts: PushFacts) -> None:
-    for descriptor in (*([manifest.config] if manifest.config else []), *manifest.layers, *manifest.children):
-        child = facts.children.get(descriptor.digest)
-        actual = child.size_bytes if child else facts.blob_sizes.get(descriptor.digest)
-        if actual is not None and actual != descriptor.size_bytes:
-            raise InvalidManifest(
-                f"{descriptor.digest} is {actual} bytes long, but the manifest says {descriptor.size_bytes}"
-            )
+def _refused(repository: Repository, manifest: Manifest, refusal: Refusal) -> Exception:
+    """The error that tells the client what is amiss."""
+    if refusal.repository_gone:
+        return RepositoryGone("the repository was deleted", name=repository.name)
+    if refusal.missing:
+        return ContentUnknown(refusal.missing)
+    digest, actual = next(iter(refusal.actual_sizes.items()))
+    descriptors = (*([manifest.config] if manifest.config else []), *manifest.layers, *manifest.children)
+    claimed = [one.size_bytes for one in descriptors if one.digest == digest and one.size_bytes != actual]
+    return InvalidManifest(f"{digest} is {actual} bytes long, but the manifest says {claimed[0] if claimed else '?'}")
 
 
-def _tree_size(draft: NewManifest, facts: PushFacts) -> int:
+def _tree_size(manifest: Manifest, body: bytes, children: Mapping[Digest, Child]) -> int:
     """The bytes of a manifest and all it names, each digest once."""
-    manifest = draft.manifest
     sizes = {descriptor.digest: descriptor.size_bytes for descriptor in (*manifest.layers, *manifest.children)}
     if manifest.config:
         sizes[manifest.config.digest] = manifest.config.size_bytes
-    for child in facts.children.values():
+    for child in children.values():
         sizes[child.digest] = child.tree_size_bytes
     # Sizes of content that lies elsewhere are claims; together they must still fit the column.
-    return min(len(draft.body) + sum(sizes.values()), 2**63 - 1)
+    return min(len(body) + sum(sizes.values()), 2**63 - 1)
 
 
-def _events(
-    repository: Repository, new: NewManifest, facts: PushFacts, before: dict[Tag, Digest | None]
-) -> list[NewEvent]:
-    """What a manifest PUT tells: the manifest, the image if tags were set, the attachment if there is a subject."""
+def _events(repository: Repository, new: NewManifest, children: Mapping[Digest, Child]) -> list[NewEvent]:
+    """What a manifest PUT tells: the manifest, the attachment if there is a subject, last the image if tags were set."""
     manifest = new.manifest
     artifact_type = _artifact_type(manifest)
     events = [
@@ -249,8 +241,7 @@ def _events(
             artifact_type=artifact_type,
             image_id=manifest.image_id,
             size_bytes=new.tree_size_bytes,
-            platforms=_platforms(new, facts),
-            replaced={tag: old for tag, old in before.items() if old is not None and old != new.digest},
+            platforms=_platforms(new, children),
         )
         events.append(NewEvent.of(image, subject=f"{repository.name}:{new.tags[0]}"))
     return events
@@ -265,7 +256,7 @@ def _artifact_type(manifest: Manifest) -> str | None:
     return None
 
 
-def _platforms(new: NewManifest, facts: PushFacts) -> list[PlatformImage]:
+def _platforms(new: NewManifest, children: Mapping[Digest, Child]) -> list[PlatformImage]:
     manifest = new.manifest
     if not manifest.is_index:
         return (
@@ -273,7 +264,7 @@ def _platforms(new: NewManifest, facts: PushFacts) -> list[PlatformImage]:
         )
     found = []
     for descriptor in manifest.children:
-        child: Child | None = facts.children.get(descriptor.digest)
+        child = children.get(descriptor.digest)
         platform = descriptor.platform or (child.platform if child else None)
         # Builders mark what is attached to an image, and is none, with this platform.
         if child is not None and platform is not None and platform.os not in ("", "unknown"):

@@ -65,22 +65,41 @@ class EventLog:
         to the order of commits. Several streams: in sorted order. One round trip. Raises EnvelopeTooLarge, ValueError
         for no events.
         """
+        arguments = self.arguments(stream, events, actor=actor, request_id=request_id)
+        last_seq: int = await connection.fetchval(SQL.append, *arguments)
+        self.count(len(events))
+        return last_seq
+
+    def arguments(
+        self,
+        stream: str,
+        events: Sequence[NewEvent],
+        *,
+        actor: str | None,
+        request_id: str | None,
+        reserve_bytes: int = 0,
+    ) -> tuple[Any, ...]:
+        """What the SQL function log.append takes, for a service's own function that ends with a call of it.
+
+        `reserve_bytes` are left free in each envelope for what that function adds. Tell `count` once it is committed.
+        """
         if not events:
             raise ValueError("nothing to append")
         room = MAX_ENVELOPE_BYTES - _FIXED_ENVELOPE_BYTES - _size(self._source) - _size(actor) - _size(request_id)
-        last_seq: int = await connection.fetchval(
-            SQL.append,
+        return (
             stream,
             [uuid.uuid4() for _ in events],
             [event.type for event in events],
             [event.subject for event in events],
-            [_encode(event, room) for event in events],
+            [_encode(event, room - reserve_bytes) for event in events],
             self._source,
             actor,
             request_id,
         )
-        metrics.APPENDED.inc(len(events))
-        return last_seq
+
+    def count(self, events: int) -> None:
+        """Count events that were written."""
+        metrics.APPENDED.inc(events)
 
     async def read(self, connection: Executor, stream: str, *, after: int, limit: int) -> list[Event]:
         """Return up to `limit` events of `stream` with seq > `after`, in order.

@@ -50,7 +50,8 @@ async def serve_services(
         await stack.enter_async_context(run_services(services, settings, dsn, sockets, health, announce))
         health.started = True
         announce(f"  Slipway is ready at {_address(services, settings)}\n")
-        _log.info("ready", services=[service.name for service in services], pid=os.getpid())
+        sockets_folder = str(runtime_folder(settings[0].data))
+        _log.info("ready", services=[service.name for service in services], pid=os.getpid(), sockets=sockets_folder)
         await stop.wait()
         _log.info("stopping")
         health.stopping = True

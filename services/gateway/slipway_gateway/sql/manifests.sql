@@ -9,62 +9,18 @@ FROM gateway.tags t
 JOIN gateway.manifests m ON m.repository_id = t.repository_id AND m.digest = t.digest
 WHERE t.repository_id = $1 AND t.name = $2 AND m.deleted_at IS NULL
 
--- name: lock_for_push
--- Keep what a manifest names from going away, and read it, in the order that every transaction keeps: repository, links,
--- children. Each condition is on the very row that is locked: after a wait PostgreSQL checks those again on the newest row, which
--- it would not do for rows that are merely joined. Deleters lock the same rows FOR UPDATE before they look for edges.
-WITH repository AS MATERIALIZED (
-    SELECT id FROM gateway.repositories WHERE id = $1 AND deleted_at IS NULL FOR KEY SHARE
-), links AS MATERIALIZED (
-    SELECT digest FROM gateway.repository_blobs
-    WHERE repository_id = (SELECT id FROM repository) AND digest = ANY ($2) AND hidden_at IS NULL
-    ORDER BY digest FOR KEY SHARE
-), children AS MATERIALIZED (
-    SELECT digest, image_id, octet_length(body) AS size_bytes, tree_size_bytes, os, architecture, variant
-    FROM gateway.manifests
-    WHERE repository_id = $1 AND digest = ANY ($3) AND deleted_at IS NULL AND (SELECT count(*) FROM links) >= 0
-    ORDER BY digest FOR KEY SHARE
-)
-SELECT 'repository' AS kind, NULL AS digest, NULL AS image_id, NULL::bigint AS size_bytes, NULL::bigint AS tree_size_bytes,
-    NULL AS os, NULL AS architecture, NULL AS variant
-FROM repository
-UNION ALL
-SELECT 'blob', b.digest, NULL, b.size_bytes, NULL, NULL, NULL, NULL
-FROM links JOIN gateway.blobs b USING (digest) WHERE b.quarantined_at IS NULL
-UNION ALL
-SELECT 'child', digest, image_id, size_bytes, tree_size_bytes, os, architecture, variant FROM children
+-- name: read_children
+-- Facts of content that never changes; whether it is still here is looked at again under lock, by push_manifest.
+SELECT digest, image_id, octet_length(body) AS size_bytes, tree_size_bytes, os, architecture, variant
+FROM gateway.manifests
+WHERE repository_id = $1 AND digest = ANY ($2) AND deleted_at IS NULL
 
--- name: write_manifest
-WITH manifest AS (
-    INSERT INTO gateway.manifests (
-        repository_id, digest, media_type, artifact_type, image_id, subject_digest, tree_size_bytes, os, architecture, variant,
-        body, annotations, lease_until, pushed_by
-    )
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, clock_timestamp() + 2 * $13::interval, $14)
-    ON CONFLICT (repository_id, digest) DO UPDATE
-    SET media_type = EXCLUDED.media_type, deleted_at = NULL, lease_until = EXCLUDED.lease_until,
-        pushed_at = clock_timestamp(), pushed_by = EXCLUDED.pushed_by
-    RETURNING repository_id, digest
-), blob_edges AS (
-    INSERT INTO gateway.manifest_blobs (repository_id, manifest_digest, blob_digest)
-    SELECT m.repository_id, m.digest, b FROM manifest m, unnest($15::text[]) b
-    ON CONFLICT DO NOTHING
-), child_edges AS (
-    INSERT INTO gateway.manifest_children (repository_id, parent_digest, child_digest)
-    SELECT m.repository_id, m.digest, c FROM manifest m, unnest($16::text[]) c
-    ON CONFLICT DO NOTHING
-), tagged AS (
-    INSERT INTO gateway.tags (repository_id, name, digest, updated_by)
-    SELECT m.repository_id, t, m.digest, $14 FROM manifest m, unnest($17::text[]) t ORDER BY t
-    ON CONFLICT (repository_id, name) DO UPDATE
-    SET previous_digest = tags.digest, digest = EXCLUDED.digest, updated_at = clock_timestamp(),
-        updated_by = EXCLUDED.updated_by
-    RETURNING repository_id, name, digest, previous_digest
-), history AS (
-    INSERT INTO gateway.tag_history (repository_id, tag, digest, actor)
-    SELECT repository_id, name, digest, $14 FROM tagged
+-- name: push_manifest
+SELECT kind, name, detail
+FROM gateway.push_manifest(
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26,
+    $27, $28
 )
-SELECT name, previous_digest FROM tagged
 
 -- name: lock_repository_shared
 SELECT id FROM gateway.repositories WHERE id = $1 AND deleted_at IS NULL FOR KEY SHARE

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import orjson
@@ -42,26 +43,27 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True)
-class PushFacts:
-    """What the repository holds of the things a manifest names; read after they are locked."""
-
-    blob_sizes: dict[Digest, int]
-    children: dict[Digest, Child]
-
-
-@dataclass(frozen=True, slots=True)
 class NewManifest:
-    """All that is stored of a manifest."""
+    """All that is stored of a manifest. `blobs` and `children` are what it needs, each with the size it claims."""
 
     digest: Digest
     manifest: Manifest
     body: bytes
     tree_size_bytes: int
     platform: Platform | None
-    blob_edges: Sequence[Digest]
-    child_edges: Sequence[Digest]
+    blobs: Sequence[tuple[Digest, int]]
+    children: Sequence[tuple[Digest, int]]
     tags: Sequence[Tag] = field(default_factory=tuple)
     actor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a manifest was not stored: the repository is gone, or content is missing, or not of the size claimed."""
+
+    repository_gone: bool
+    missing: Sequence[Digest]
+    actual_sizes: dict[Digest, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,42 +107,45 @@ class ManifestStore:
                 await self._cache.guard(connection)
                 yield connection
 
-    async def lock_and_read(
-        self, connection: Connection, repository_id: int, *, blobs: Sequence[Digest], children: Sequence[Digest]
-    ) -> PushFacts | None:
-        """Keep the named blobs and children from going away, and read which of them are there. None: no repository."""
-        rows = await connection.fetch(_sql.lock_for_push, repository_id, blobs, children)
-        if not any(row["kind"] == "repository" for row in rows):
-            return None
-        return PushFacts(
-            blob_sizes={row["digest"]: row["size_bytes"] for row in rows if row["kind"] == "blob"},
-            children={row["digest"]: _child(row) for row in rows if row["kind"] == "child"},
-        )
+    async def read_children(self, repository_id: int, digests: Sequence[Digest]) -> dict[Digest, Child]:
+        """Which of `digests` are manifests of the repository, and what an index needs to know of them."""
+        with database_errors():
+            rows = await self._pool.fetch(_sql.read_children, repository_id, digests)
+        return {row["digest"]: _child(row) for row in rows}
 
-    async def write(self, connection: Connection, repository_id: int, new: NewManifest) -> dict[Tag, Digest | None]:
-        """Store a manifest (or revive it), its edges and tags; what each tag pointed to before."""
-        manifest = new.manifest
-        rows = await connection.fetch(
-            _sql.write_manifest,
-            repository_id,
-            new.digest,
-            manifest.media_type,
-            manifest.effective_artifact_type,
-            manifest.image_id,
-            manifest.subject.digest if manifest.subject else None,
-            new.tree_size_bytes,
-            new.platform.os if new.platform else None,
-            new.platform.architecture if new.platform else None,
-            new.platform.variant if new.platform else None,
-            new.body,
-            orjson.dumps(manifest.annotations).decode() if manifest.annotations else None,
-            self._lease,
-            new.actor,
-            new.blob_edges,
-            new.child_edges,
-            new.tags,
-        )
-        return {row["name"]: row["previous_digest"] for row in rows}
+    async def push(self, repository_id: int, new: NewManifest, events: tuple[Any, ...]) -> Refusal | None:
+        """Store a manifest (or revive it), its edges and tags, and the events that tell of it; or say why not.
+
+        One transaction, durable when this returns. `events` are the arguments of log.append; into the last of them goes what
+        the tags pointed to before. Raises RETRYABLE_ERRORS when others got in the way.
+        """
+        manifest, platform = new.manifest, new.platform
+        with database_errors():
+            rows = await self._pool.fetch(
+                _sql.push_manifest,
+                self._cache.guard_key,
+                repository_id,
+                new.digest,
+                manifest.media_type,
+                manifest.effective_artifact_type,
+                manifest.image_id,
+                manifest.subject.digest if manifest.subject else None,
+                new.tree_size_bytes,
+                platform.os if platform else None,
+                platform.architecture if platform else None,
+                platform.variant if platform else None,
+                new.body,
+                orjson.dumps(manifest.annotations).decode() if manifest.annotations else None,
+                self._lease,
+                new.actor,
+                [digest for digest, _ in new.blobs],
+                [size for _, size in new.blobs],
+                [digest for digest, _ in new.children],
+                [size for _, size in new.children],
+                new.tags,
+                *events,
+            )
+        return _refusal(rows)
 
     async def lock_and_read_uses(
         self, connection: Connection, repository_id: int, digest: Digest
@@ -202,3 +207,13 @@ class ManifestStore:
 def _child(row: asyncpg.Record) -> Child:
     platform = Platform(row["os"], row["architecture"] or "", row["variant"]) if row["os"] else None
     return Child(row["digest"], row["image_id"], row["size_bytes"], row["tree_size_bytes"], platform)
+
+
+def _refusal(rows: list[asyncpg.Record]) -> Refusal | None:
+    if all(row["kind"] == "tag" for row in rows):
+        return None
+    return Refusal(
+        repository_gone=any(row["kind"] == "gone" for row in rows),
+        missing=list(dict.fromkeys(row["name"] for row in rows if row["kind"] == "missing")),
+        actual_sizes={row["name"]: int(row["detail"]) for row in rows if row["kind"] == "size"},
+    )

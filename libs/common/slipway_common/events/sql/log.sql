@@ -1,17 +1,5 @@
 -- name: append
--- One round trip for any number of events. The stream's row stays locked until the caller commits.
-WITH head AS (
-    INSERT INTO log.streams AS s (stream, seq) VALUES ($1, cardinality($2::uuid[]))
-    ON CONFLICT (stream) DO UPDATE SET seq = s.seq + excluded.seq
-    RETURNING s.seq
-), written AS (
-    INSERT INTO log.events (stream, seq, epoch, id, type, source, time, subject, actor, request_id, data)
-    SELECT $1, head.seq - cardinality($2::uuid[]) + item.place, (SELECT epoch FROM log.epoch),
-           item.id, item.type, $6, clock_timestamp(), item.subject, $7, $8, item.data::json
-    FROM head, unnest($2::uuid[], $3::text[], $4::text[], $5::text[])
-         WITH ORDINALITY AS item (id, type, subject, data, place)
-)
-SELECT seq FROM head
+SELECT log.append($1, $2, $3, $4, $5, $6, $7, $8)
 
 -- name: read
 SELECT stream, seq, epoch, id, type, source, time, subject, actor, request_id, data

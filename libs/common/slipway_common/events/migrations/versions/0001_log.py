@@ -64,4 +64,24 @@ CREATE TABLE log.positions (
                                AND (parked_at IS NULL) = (parked_reason IS NULL))
 ) WITH (fillfactor = 70);
 CREATE INDEX positions_parked ON log.positions (consumer, stream) WHERE parked_at IS NOT NULL;
+
+-- The one way to write an event, last in the transaction that it tells of: the stream's row stays locked until COMMIT. A function,
+-- so that a transaction which is itself a function of a service's can end with it. Returns the seq of the last event.
+CREATE FUNCTION log.append(
+    p_stream text, p_ids uuid[], p_types text[], p_subjects text[], p_data text[], p_source text, p_actor text, p_request_id text
+) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    added  bigint := cardinality(p_ids);
+    head   bigint;
+BEGIN
+    INSERT INTO log.streams AS s (stream, seq) VALUES (p_stream, added)
+    ON CONFLICT (stream) DO UPDATE SET seq = s.seq + added
+    RETURNING s.seq INTO head;
+    INSERT INTO log.events (stream, seq, epoch, id, type, source, time, subject, actor, request_id, data)
+    SELECT p_stream, head - added + item.place, e.epoch,
+           item.id, item.type, p_source, clock_timestamp(), item.subject, p_actor, p_request_id, item.data::json
+    FROM log.epoch e, unnest(p_ids, p_types, p_subjects, p_data) WITH ORDINALITY AS item (id, type, subject, data, place);
+    RETURN head;
+END
+$$;
 """
