@@ -13,11 +13,18 @@ from cachetools import LRUCache
 from prometheus_client import Counter
 
 from slipway_common.errors import InvalidInput, NotFound
-from slipway_common.oci.digests import Digest, InvalidDigest, algorithm_of, new_hash
-from slipway_common.storage.port import ObjectLost, ObjectMissing, ObjectStore, ObjectWriter, WriterBusy
+from slipway_common.oci.digests import Digest, InvalidDigest, algorithm_of, digest_of, new_hash
+from slipway_common.storage.port import (
+    UNLIMITED_ROOM_BYTES,
+    ObjectLost,
+    ObjectMissing,
+    ObjectStore,
+    ObjectWriter,
+    WriterBusy,
+)
 from slipway_gateway.cache import ContentCache
 from slipway_gateway.store.repositories import Repository
-from slipway_gateway.store.uploads import LeaseLost, UploadSession, UploadStore
+from slipway_gateway.store.uploads import LeaseLost, UploadSession, UploadStore, storage_key_of
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -83,6 +90,23 @@ class _Body:
     @property
     def content(self) -> bytes | None:
         return bytes(self._kept) if self._kept is not None else None
+
+
+def _replay(content: bytes) -> Receive:
+    """A body that has been received already."""
+
+    async def receive(
+        consume: Callable[[memoryview], None], *, room: Callable[[], int], flush: Callable[[], Awaitable[None]]
+    ) -> int:
+        if content:
+            consume(memoryview(content))
+        return len(content)
+
+    return receive
+
+
+async def _nothing() -> None:
+    return None
 
 
 class _Later:
@@ -173,14 +197,46 @@ class Uploads:
         start: int | None,
         digest: Digest,
         receive: Receive,
+        small: bool = False,
     ) -> None:
         """Add the last bytes, if any, and turn the session into a blob (PUT).
 
-        Raises InvalidDigest, which ends the session; UploadUnknown, OutOfOrder and CutOff as `append`.
+        Raises InvalidDigest, which ends the session; UploadUnknown, OutOfOrder and CutOff as `append`. `small`: the request's
+        body is known to be small, and may be all there is.
         """
+        if small and start in (None, 0):
+            content = bytearray()
+            _received.inc(await receive(content.extend, room=lambda: UNLIMITED_ROOM_BYTES, flush=_nothing))
+            if content and await self._finish_small(repository, principal, upload_id, digest, bytes(content)):
+                return
+            receive = _replay(bytes(content))
         session, token = await self._lease(repository, principal, upload_id, start)
         async with self._writing(session, repository, principal, token):
             await self._finish(session, repository, principal, token, digest=digest, receive=receive)
+
+    async def _finish_small(
+        self, repository: Repository, principal: str, upload_id: uuid.UUID, digest: Digest, content: bytes
+    ) -> bool:
+        """Put a blob that came whole, without asking about its session first; False if that is not what it is.
+
+        Most blobs are small, and are sent whole to a session just opened: for them the file is the lock (it must not have been
+        there), and the statement that commits the blob checks that the session is fresh.
+        """
+        if digest_of(content, algorithm_of(digest)) != digest:
+            return False
+        key = storage_key_of(upload_id)
+        if not await self._objects.create(key, content):
+            return False
+        kept = await asyncio.shield(
+            self._store.commit_blob(
+                upload_id, repository.id, principal, token=None, digest=digest, size_bytes=len(content)
+            )
+        )
+        if kept is None:
+            await self._objects.delete([key])
+            return False
+        self._count(kept, digest, content)
+        return True
 
     async def _lease(
         self, repository: Repository, principal: str, upload_id: uuid.UUID, start: int | None
@@ -268,11 +324,20 @@ class Uploads:
         if body.hash is None and not self._known(session, body, digest):
             await self._verify_stored(session, digest)
         # Once begun the commit is seen through, even if the client leaves: it decides whose the bytes are.
-        kept = await asyncio.shield(self._store.commit_blob(session.id, token, digest=digest, size_bytes=size_bytes))
+        kept = await asyncio.shield(
+            self._store.commit_blob(
+                session.id, repository.id, principal, token=token, digest=digest, size_bytes=size_bytes
+            )
+        )
+        if kept is None:
+            raise LeaseLost("another request is writing to this upload")
         self._hashes.pop(session.id, None)
+        self._count(kept, digest, body.content)
+
+    def _count(self, kept: bool, digest: Digest, content: bytes | None) -> None:
         _committed.labels("new" if kept else "again").inc()
-        if body.content is not None:
-            self._content.put(digest, body.content)
+        if content is not None:
+            self._content.put(digest, content)
 
     async def _check_early(self, session: UploadSession, body: _Body, digest: Digest) -> None:
         """Refuse a wrong digest before the store is asked to complete the object."""

@@ -22,6 +22,7 @@ from typing import Self, TypeVar
 
 from slipway_common.errors import SlipwayError, Unavailable
 from slipway_common.storage.port import (
+    SMALL_OBJECT_BYTES,
     UNLIMITED_ROOM_BYTES,
     ObjectLost,
     ObjectMissing,
@@ -34,7 +35,6 @@ from slipway_common.storage.port import (
 
 T = TypeVar("T")
 
-SMALL_OBJECT_BYTES = 64 * 1024
 _READ_CHUNK_BYTES = 256 * 1024
 # After each of these the disk begins to write, so that the fsync at the end does not wait for the whole blob.
 _WRITE_BEHIND_BYTES = 8 * 1024 * 1024
@@ -60,6 +60,29 @@ class FileStore:
                 await writer.close()
                 raise
         return writer
+
+    async def create(self, key: str, content: bytes) -> bool:
+        """Create, write and sync in one hop; the file system says whether the key was free."""
+        return await self.run(self._create_now, self.path(key), content)
+
+    def _create_now(self, path: Path, content: bytes) -> bool:
+        try:
+            self._folders.ensure(path.parent)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            return False
+        except OSError as exc:
+            raise storage_error(exc, path) from exc
+        try:
+            _write_fully(descriptor, content)
+            os.fsync(descriptor)
+            _fsync_folder(path.parent)
+        except OSError as exc:
+            _unlink_quietly(path)
+            raise storage_error(exc, path) from exc
+        finally:
+            os.close(descriptor)
+        return True
 
     async def open_reader(self, key: str, *, start: int = 0, length: int | None = None) -> FileReader:
         """Open, and read at once what is small: one hop."""

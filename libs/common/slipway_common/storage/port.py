@@ -26,6 +26,8 @@ from typing import Any, Protocol, Self
 from slipway_common.errors import Conflict, InvalidInput, NotFound, Unavailable
 
 UNLIMITED_ROOM_BYTES = 1 << 62
+# What a store may handle in one go: an object of this size is written, or read, with a single call.
+SMALL_OBJECT_BYTES = 64 * 1024
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]*(?:/[a-z0-9][a-z0-9._-]*)*")
 _MAX_KEY_LENGTH = 512
@@ -176,6 +178,9 @@ class ObjectStore(Protocol):
         Raises WriterBusy (some stores only when the writer first touches the object) and ObjectMissing when what was
         committed is not there any more.
         """
+
+    async def create(self, key: str, content: bytes) -> bool:
+        """Put a small object, whole and durable, under a key that has none; False if it has, or if the store cannot tell."""
 
     async def open_reader(self, key: str, *, start: int = 0, length: int | None = None) -> ObjectReader:
         """Open a range; it is cut at the object's end. Raises ObjectMissing."""

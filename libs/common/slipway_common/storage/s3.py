@@ -92,6 +92,10 @@ class S3Store:
         """Begin or go on; nothing is sent yet. Two writers are told apart by their ETags when they finish."""
         return S3Writer(self, self._name(key), state)
 
+    async def create(self, key: str, content: bytes) -> bool:
+        """Answer False: not every service can put an object only where there is none."""
+        return False
+
     async def open_reader(self, key: str, *, start: int = 0, length: int | None = None) -> S3Reader:
         """GET the range; up to 64 KiB are read at once."""
         name = self._name(key)

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from slipway_common.oci.digests import Digest, parse_algorithm, parse_digest
 from slipway_common.oci.names import InvalidName, parse_repository_name
+from slipway_common.storage.port import SMALL_OBJECT_BYTES
 from slipway_gateway.api.call import Call, receiver
 from slipway_gateway.api.oci_errors import SizeInvalid
 from slipway_gateway.api.transfer import RateLimits
@@ -114,6 +115,7 @@ class UploadHandlers:
             start=_start_of(call.request),
             digest=digest,
             receive=receiver(call.request, self.rate),
+            small=0 < (call.request.content_length or 0) <= SMALL_OBJECT_BYTES,
         )
         return _created(repository, digest)
 

@@ -31,9 +31,14 @@ RETURNING id
 
 -- name: commit_blob
 -- The session becomes a blob and its link, in one statement. The first committed key of a digest stays; the loser's key, and the
--- key of a blob found bad, go to the reclaim list. No row from `session`: another writer has taken over.
+-- key of a blob found bad, go to the reclaim list. No row from `session`: another writer has taken over. Without a lease token:
+-- the whole blob came in one request, so nobody may have written to the session before.
 WITH session AS (
-    DELETE FROM gateway.uploads WHERE id = $1 AND lease_token = $2
+    DELETE FROM gateway.uploads
+    WHERE id = $1 AND (
+        lease_token = $2
+        OR ($2::uuid IS NULL AND repository_id = $6 AND principal = $7 AND offset_bytes = 0 AND lease_until < clock_timestamp())
+    )
     RETURNING repository_id, storage_key
 ), replaced AS (
     SELECT storage_key FROM gateway.blobs WHERE digest = $3 AND quarantined_at IS NOT NULL

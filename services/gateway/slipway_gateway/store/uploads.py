@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -51,7 +50,8 @@ class UploadStore:
         self, repository_id: int, principal: str, *, algorithm: str, lease_token: uuid.UUID | None = None
     ) -> UploadSession:
         """Begin a session; with a lease token the caller is its writer already."""
-        upload_id, key = uuid.uuid4(), new_storage_key()
+        upload_id = uuid.uuid4()
+        key = storage_key_of(upload_id)
         with database_errors():
             await self._relaxed.execute(
                 _sql.insert_upload, upload_id, repository_id, principal, key, algorithm, lease_token, self._writer_lease
@@ -102,22 +102,29 @@ class UploadStore:
         if row is None:
             raise LeaseLost("another request is writing to this upload")
 
-    async def commit_blob(self, upload_id: uuid.UUID, token: uuid.UUID, *, digest: Digest, size_bytes: int) -> bool:
+    async def commit_blob(
+        self,
+        upload_id: uuid.UUID,
+        repository_id: int,
+        principal: str,
+        *,
+        token: uuid.UUID | None,
+        digest: Digest,
+        size_bytes: int,
+    ) -> bool | None:
         """Turn the session into a blob linked to its repository; True if its bytes are the ones kept.
 
-        Raises LeaseLost. A blob that is collected at this very moment makes the statement fail and run again.
+        None if the session is not the caller's to commit: another writer has it, or (without `token`) it is not a fresh one.
+        A blob that is collected at this very moment makes the statement fail and run again.
         """
+        arguments = (upload_id, token, digest, size_bytes, self._blob_lease, repository_id, principal)
         with database_errors():
             for _ in range(_COMMIT_TRIES):
                 try:
-                    [row] = await self._pool.fetch(
-                        _sql.commit_blob, upload_id, token, digest, size_bytes, self._blob_lease
-                    )
+                    [row] = await self._pool.fetch(_sql.commit_blob, *arguments)
                 except RETRYABLE_ERRORS:
                     continue
-                if not row["owned"]:
-                    raise LeaseLost("another request is writing to this upload")
-                return bool(row["first"])
+                return bool(row["first"]) if row["owned"] else None
         raise Unavailable("the blob could not be committed, because others change it at the same time")
 
     async def end(
@@ -133,10 +140,9 @@ class UploadStore:
             return int(await self._pool.fetchval(_sql.reap_uploads, idle, limit))
 
 
-def new_storage_key() -> str:
-    """An opaque key: two characters spread objects over folders, the rest is never used twice."""
-    name = secrets.token_hex(16)
-    return f"blobs/{name[:2]}/{name}"
+def storage_key_of(upload_id: uuid.UUID) -> str:
+    """Where a session's bytes go: an opaque key, random and never used twice. Two characters spread objects over folders."""
+    return f"blobs/{upload_id.hex[:2]}/{upload_id.hex}"
 
 
 def _session(row: asyncpg.Record) -> UploadSession:

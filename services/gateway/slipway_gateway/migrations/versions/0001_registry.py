@@ -37,7 +37,7 @@ CREATE INDEX repositories_by_namespace ON gateway.repositories (namespace_id);
 CREATE TABLE gateway.blobs (
     digest          text COLLATE "C" PRIMARY KEY,
     size_bytes      bigint NOT NULL CHECK (size_bytes >= 0),
-    storage_key     text NOT NULL UNIQUE,
+    storage_key     text NOT NULL,
     created_at      timestamptz NOT NULL DEFAULT clock_timestamp(),
     quarantined_at  timestamptz
 );
@@ -112,7 +112,7 @@ CREATE INDEX tags_by_digest ON gateway.tags (repository_id, digest);
 -- What a tag pointed to, when; digest NULL: it was deleted. Written under the tag's row lock, so `id` is its order.
 CREATE TABLE gateway.tag_history (
     id             bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    repository_id  bigint NOT NULL REFERENCES gateway.repositories,
+    repository_id  bigint NOT NULL,
     tag            text COLLATE "C" NOT NULL,
     digest         text COLLATE "C",
     at             timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -121,9 +121,11 @@ CREATE TABLE gateway.tag_history (
 CREATE INDEX tag_history_by_tag ON gateway.tag_history (repository_id, tag, id);
 
 -- A session's whole state, so that any process may go on with it. `lease_token` fences off a writer that was overtaken.
+-- Rows come and go with every blob: no foreign key that would lock the repository's row each time, no index but the key, and
+-- room in each page for updates in place. Few are there at once, so whoever looks for idle ones reads them all.
 CREATE TABLE gateway.uploads (
     id             uuid PRIMARY KEY,
-    repository_id  bigint NOT NULL REFERENCES gateway.repositories,
+    repository_id  bigint NOT NULL,
     principal      text NOT NULL,
     storage_key    text NOT NULL,
     algorithm      text NOT NULL,
@@ -134,9 +136,7 @@ CREATE TABLE gateway.uploads (
     lease_until    timestamptz NOT NULL DEFAULT '-infinity',
     created_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
     touched_at     timestamptz NOT NULL DEFAULT clock_timestamp()
-);
-CREATE INDEX uploads_by_touch ON gateway.uploads (touched_at);
-CREATE INDEX uploads_by_repository ON gateway.uploads (repository_id);
+) WITH (fillfactor = 50);
 
 -- Storage keys that nothing in the database names any more: delete the object, then the row.
 CREATE TABLE gateway.reclaim (

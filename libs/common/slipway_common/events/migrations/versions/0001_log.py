@@ -65,7 +65,7 @@ CREATE TABLE log.positions (
 ) WITH (fillfactor = 70);
 CREATE INDEX positions_parked ON log.positions (consumer, stream) WHERE parked_at IS NOT NULL;
 
--- The one way to write an event, last in the transaction that it tells of: the stream's row stays locked until COMMIT. A function,
+-- The one way to write an event, last in the transaction that it tells of: the stream's row stays locked until COMMIT. A function
 -- so that a transaction which is itself a function of a service's can end with it. Returns the seq of the last event.
 CREATE FUNCTION log.append(
     p_stream text, p_ids uuid[], p_types text[], p_subjects text[], p_data text[], p_source text, p_actor text, p_request_id text
