@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
 
+# Without the values of local variables: passwords, tokens and keys are among them.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=30)
+)
+
+
 def configure_logging(*, log_format: str, level: str, service: str) -> None:
     """Set up structlog for this process, and send what libraries log through it as well."""
     numeric = getattr(logging, level.upper())
@@ -23,9 +29,9 @@ def configure_logging(*, log_format: str, level: str, service: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     tail: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if console
-        else [_with_service(service), structlog.processors.dict_tracebacks, _render_json]
+        else [_with_service(service), _TRACEBACKS, _render_json]
     )
     structlog.configure(
         processors=[*shared, *tail],

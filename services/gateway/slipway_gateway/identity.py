@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 from aiohttp import BasicAuth
 from argon2 import PasswordHasher
@@ -97,6 +98,7 @@ class Authenticator:
         self._ring = ring
         self._memory_key = os.urandom(32)
         self._verified_passwords: TTLCache[bytes, _Remembered] = TTLCache(maxsize=10_000, ttl=3600)
+        self._checking: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
         self._verified_tokens: LRUCache[str, Identity] = LRUCache(maxsize=20_000)
 
     async def identify(self, header: str | None) -> Identity:
@@ -117,13 +119,20 @@ class Authenticator:
         """Raise BadCredentials unless the password is the account's. Verified by argon2 once, then remembered."""
         principal = await self.find_principal(name)
         memory = self._remember_key(name, password)
-        remembered = self._verified_passwords.get(memory)
-        if principal is None or remembered != _Remembered(principal.id, principal.credential_version):
-            await self._verify(principal, password)
+        if not self._is_remembered(memory, principal):
+            # Many clients come with the same password after a restart: it is checked once, the others wait for the outcome.
+            async with self._checking.setdefault(memory, asyncio.Lock()):
+                if not self._is_remembered(memory, principal):
+                    await self._verify(principal, password)
+                    if principal is not None:
+                        self._verified_passwords[memory] = _Remembered(principal.id, principal.credential_version)
         if principal is None:
             raise BadCredentials("the name or the password is wrong")
-        self._verified_passwords[memory] = _Remembered(principal.id, principal.credential_version)
         return Identity(name=principal.name, is_admin=principal.is_admin)
+
+    def _is_remembered(self, memory: bytes, principal: Principal | None) -> bool:
+        remembered = self._verified_passwords.get(memory)
+        return principal is not None and remembered == _Remembered(principal.id, principal.credential_version)
 
     async def _verify(self, principal: Principal | None, password: str) -> None:
         stored = principal.password_hash if principal else None

@@ -44,6 +44,14 @@ def runtime_folder(data: Path) -> Path:
     return folder
 
 
+def remove_runtime_folder(data: Path) -> None:
+    """Take away the folder, unless another process has something in it."""
+    folder = runtime_folder(data)
+    for path in (folder / "pg", folder):
+        with contextlib.suppress(OSError):
+            path.rmdir()
+
+
 def embedded_dsn(data: Path) -> str:
     """Where the embedded PostgreSQL of a data folder listens while Slipway runs."""
     return f"postgresql:///slipway?host={runtime_folder(data) / 'pg'}&user=slipway"

@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import structlog
 
@@ -17,11 +18,11 @@ from slipway_common.database.migrations import upgrade
 from slipway_common.database.pool import open_database
 from slipway_common.events.announcer import Announcer
 from slipway_common.events.log import EventLog
-from slipway_common.launcher.parts import open_bus, open_postgres, runtime_folder
+from slipway_common.launcher.parts import open_bus, open_postgres, remove_runtime_folder, runtime_folder
 from slipway_common.launcher.service import Runtime, Service, installed_services
 from slipway_common.security.master_key import load_master_key
 from slipway_common.security.service_tokens import ServiceTokens
-from slipway_common.settings import CommonSettings
+from slipway_common.settings import CommonSettings, parse_listen
 from slipway_common.web.health import Health
 from slipway_common.web.peers import internal_socket
 from slipway_common.web.server import bind
@@ -55,6 +56,7 @@ async def serve_services(
         await stop.wait()
         _log.info("stopping")
         health.stopping = True
+    remove_sockets(services, settings)
     _log.info("stopped")
 
 
@@ -127,6 +129,17 @@ def open_sockets(services: Sequence[Service], settings: Sequence[CommonSettings]
         if name not in found:
             found[name] = bind(address)
     return found
+
+
+def remove_sockets(services: Sequence[Service], settings: Sequence[CommonSettings]) -> None:
+    """Take away what the listening leaves behind in the file system; a worker leaves that to its supervisor."""
+    if INHERITED_SOCKETS in os.environ:
+        return
+    for address in listening_addresses(services, settings).values():
+        where = parse_listen(address)
+        if isinstance(where, Path):
+            where.unlink(missing_ok=True)
+    remove_runtime_folder(settings[0].data)
 
 
 def listening_addresses(services: Sequence[Service], settings: Sequence[CommonSettings]) -> dict[str, str]:

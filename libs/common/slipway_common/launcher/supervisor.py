@@ -20,7 +20,7 @@ import structlog
 
 from slipway_common.launcher.parts import open_postgres, runtime_folder
 from slipway_common.launcher.service import Service
-from slipway_common.launcher.serving import INHERITED_SOCKETS, migrate, open_sockets
+from slipway_common.launcher.serving import INHERITED_SOCKETS, migrate, open_sockets, remove_sockets
 from slipway_common.settings import CommonSettings
 
 _log = structlog.get_logger()
@@ -80,6 +80,8 @@ async def supervise(
                 group.create_task(
                     _keep_running(worker, environment, descriptors, stop, settings[0].shutdown_s), name=worker.name
                 )
+        shutil.rmtree(metrics, ignore_errors=True)
+    remove_sockets(services, settings)
     _log.info("stopped")
 
 

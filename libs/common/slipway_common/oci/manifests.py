@@ -8,6 +8,7 @@ never rewritten.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from slipway_common.oci.digests import Digest, InvalidDigest, parse_digest
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024  # what the specification asks registries to accept at least
 MAX_DESCRIPTORS = 20_000  # more than fit usefully in 4 MiB; bounds one transaction
 _MAX_SIZE = 2**63 - 1
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 _TOP_KEYS = frozenset({
     "schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations",
@@ -100,7 +102,8 @@ def parse_manifest(body: bytes, content_type: str | None) -> Manifest:
     document = _load(body)
     _check_keys(document, _TOP_KEYS, "the manifest")
     media_type = _media_type(document, content_type)
-    if document.get("schemaVersion") != 2 or isinstance(document["schemaVersion"], bool):
+    version = document.get("schemaVersion")
+    if version != 2 or type(version) is not int:  # 2.0 is a number that other readers do not take for a version
         raise InvalidManifest("schemaVersion must be 2")
     return _index(document, media_type) if media_type in media_types.INDEXES else _image(document, media_type)
 
@@ -168,7 +171,7 @@ def _descriptor(value: object, where: str) -> Descriptor:
         raise InvalidManifest(f"{where} must be a descriptor: an object with mediaType, digest and size")
     _check_keys(value, _DESCRIPTOR_KEYS, where)
     media_type, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
-    if not isinstance(media_type, str) or not media_type:
+    if not isinstance(media_type, str) or not media_type or not _is_plain(media_type):
         raise InvalidManifest(f"{where}.mediaType must be a media type")
     if not isinstance(digest, str):
         raise InvalidManifest(f"{where}.digest must be a digest")
@@ -206,9 +209,14 @@ def _platform(value: object, where: str) -> Platform | None:
 
 def _text(value: dict[str, Any], key: str) -> str | None:
     text = value.get(key)
-    if text is not None and not isinstance(text, str):
-        raise InvalidManifest(f"{key} must be a string")
+    if text is not None and (not isinstance(text, str) or not _is_plain(text)):
+        raise InvalidManifest(f"{key} must be a string without control characters")
     return text or None
+
+
+def _is_plain(text: str) -> bool:
+    """Whether there is nothing in it that headers, databases and terminals stumble over, NUL first of all."""
+    return _CONTROL.search(text) is None
 
 
 def _annotations(value: object, where: str) -> dict[str, str]:

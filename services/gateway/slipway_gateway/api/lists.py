@@ -36,7 +36,7 @@ class ListHandlers:
         limit = _limit(call)
         repository = call.existing()
         pages = await self.reads.tag_pages(repository)
-        found = await pages.get(after=call.query.get("last", ""), limit=limit + 1) if limit else []
+        found = await pages.get(after=_after(call), limit=limit + 1) if limit else []
         body = orjson.dumps({"name": repository.name, "tags": found[:limit]})
         headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
         if len(found) > limit:
@@ -48,7 +48,7 @@ class ListHandlers:
         limit = _limit(call)
         found = (
             await self.repositories.list_by_name(
-                after=call.query.get("last", ""),
+                after=_after(call),
                 limit=limit + 1,
                 all_of_them=self.rules.may_read_all(call.identity),
             )
@@ -64,7 +64,7 @@ class ListHandlers:
     async def referrers(self, call: Call) -> web.Response:
         """Manifests whose subject is the digest. A repository that does not exist has none: the list is empty, not missing."""
         subject = parse_digest(call.reference)
-        artifact_type = call.query.get("artifactType") or None
+        artifact_type = _plain(call, "artifactType") or None
         limit = _limit(call)
         found: list[Referrer] = []
         if call.repository is not None and limit:
@@ -72,7 +72,7 @@ class ListHandlers:
                 call.repository.id,
                 subject,
                 artifact_type=artifact_type,
-                after=call.query.get("last", ""),
+                after=_after(call),
                 limit=limit + 1,
             )
         page, more = _page_by_weight(found, limit)
@@ -119,6 +119,18 @@ def _limit(call: Call) -> int:
     if not (text.isascii() and text.isdigit()):
         raise PaginationInvalid("n must be a number of entries", n=text[:40])
     return min(int(text[:19]), MAX_PAGE)
+
+
+def _after(call: Call) -> str:
+    """The entry after which the page begins; any text will do, whether or not there is such an entry."""
+    return _plain(call, "last")
+
+
+def _plain(call: Call, parameter: str) -> str:
+    text = call.query.get(parameter, "")
+    if "\x00" in text:  # which the database takes in no text
+        raise PaginationInvalid(f"{parameter} must be text")
+    return text
 
 
 def _json(document: Any) -> web.Response:

@@ -42,7 +42,7 @@ class RepositoryPage(BaseModel):
 
 class PageQuery(BaseModel):
     n: int = Field(100, ge=1, le=1000, description="Entries in a page.")
-    last: str = Field("", description="The `next` of the page before.")
+    last: str = Field("", pattern=r"^[^\x00]*$", description="The `next` of the page before.")
 
 
 class EventsQuery(BaseModel):

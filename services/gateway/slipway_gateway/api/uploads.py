@@ -76,7 +76,12 @@ class UploadHandlers:
         return source_id is not None and await self.blobs.mount(repository.id, source_id=source_id, digest=digest)
 
     async def _find_source(self, digest: Digest, identity: Identity) -> int | None:
-        return await self.blobs.find_mountable(digest, all_repositories=self.rules.may_read_all(identity))
+        among = (
+            None
+            if identity.scope is None
+            else [name for name in identity.scope if covers(identity.scope, name, Action.PULL)]
+        )
+        return await self.blobs.find_mountable(digest, all_repositories=self.rules.may_read_all(identity), among=among)
 
     async def _check_source(self, call: Call, source: str) -> int | None:
         try:

@@ -33,7 +33,7 @@ FROM gateway.repository_blobs l
 JOIN gateway.repositories r ON r.id = l.repository_id
 JOIN gateway.blobs b USING (digest)
 WHERE l.digest = $1 AND l.hidden_at IS NULL AND b.quarantined_at IS NULL AND r.deleted_at IS NULL
-  AND ($2 OR r.visibility = 'public')
+  AND ($2 OR r.visibility = 'public') AND ($3::text[] IS NULL OR r.name = ANY ($3))
 ORDER BY r.visibility DESC, l.repository_id
 LIMIT 1
 

@@ -69,10 +69,12 @@ class BlobStore:
                 return False  # collected while we looked
         return row is not None
 
-    async def find_mountable(self, digest: Digest, *, all_repositories: bool) -> int | None:
-        """The id of a repository with this blob that the caller may read."""
+    async def find_mountable(
+        self, digest: Digest, *, all_repositories: bool, among: Sequence[str] | None
+    ) -> int | None:
+        """The id of a repository with this blob that the caller may read; `among` are the names a token covers, None: all."""
         with database_errors():
-            found: int | None = await self._pool.fetchval(_sql.find_mountable, digest, all_repositories)
+            found: int | None = await self._pool.fetchval(_sql.find_mountable, digest, all_repositories, among)
         return found
 
     async def unlink(self, repository_id: int, digest: Digest) -> bool:
