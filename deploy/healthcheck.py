@@ -18,7 +18,7 @@ def main() -> int:
     port = int((internal if over_tcp else os.environ["SLIPWAY_LISTEN"]).rpartition(":")[2])
     if not over_tcp and os.environ.get("SLIPWAY_TLS_CERTIFICATE"):
         # The certificate is for the public name, and this is the loopback address.
-        context = ssl._create_unverified_context()
+        context = ssl._create_unverified_context()  # noqa: S323
         connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=_TIMEOUT_S, context=context)
     else:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT_S)

@@ -57,7 +57,7 @@ class Packing:
     """A root file system in the making."""
 
     def __init__(self, path: Path) -> None:
-        self._tar = tarfile.open(path, "w", dereference=True)
+        self._tar = tarfile.open(path, "w", dereference=True)  # noqa: SIM115
         self._there: set[str] = set()
 
     def add(self, source: Path, target: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -26,6 +27,7 @@ from slipway_common.settings import describe
 from tests.e2e.outcome import REPOSITORY, push_pull_and_look
 from tests.e2e.stand_ins import build_stand_ins
 from tests.parts.api import Api
+from tests.parts.certificates import Certificates, make_certificates
 from tests.parts.docker import DockerEngine
 from tests.parts.fixtures import require
 from tests.parts.process import free_port, remove_folder, temporary_folder
@@ -122,6 +124,7 @@ class ComposeStack:
 
     def __init__(self, engine: DockerEngine) -> None:
         self._engine = engine
+        self._trust: ssl.SSLContext | None = None
         self.folder = temporary_folder("compose")
         self.port = free_port()
         shutil.copytree(_DEPLOY, self.folder / "deploy", ignore=shutil.ignore_patterns("secrets", ".env"))
@@ -160,9 +163,20 @@ class ComposeStack:
                 pytest.fail(f"not ready within {_UP_TIMEOUT_S} s:\n{self.compose('logs', '--no-color', '--tail=20')}")
             time.sleep(0.5)
 
+    def use_https(self, certificates: Certificates) -> None:
+        """What deploy/README.md says under HTTPS."""
+        deploy = self.folder / "deploy"
+        for name, source in (("tls_certificate", certificates.certificate), ("tls_key", certificates.key)):
+            shutil.copy(source, deploy / "secrets" / name)
+            (deploy / "secrets" / name).chmod(0o444)
+        with (deploy / ".env").open("a") as environment:
+            environment.write("COMPOSE_FILE=compose.yaml:compose.tls.yaml\n")
+        self._trust = ssl.create_default_context(cafile=certificates.authority)
+
     def _is_ready(self) -> bool:
+        url = f"{'https' if self._trust else 'http'}://127.0.0.1:{self.port}/readyz"
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5) as answer:
+            with urllib.request.urlopen(url, timeout=5, context=self._trust) as answer:
                 return bool(answer.status == 200)
         except (OSError, urllib.error.HTTPError):
             return False
@@ -252,3 +266,13 @@ def test_services_run_as_the_user_of_the_image_on_a_read_only_system(stack: Comp
         assert stack.compose("exec", "-T", service, "id", "-u").strip() == "10001"
         written = stack.compose("exec", "-T", service, "sh", "-c", "touch /opt/slipway/x 2>&1 || true")
         assert "Read-only" in written
+
+
+@pytest.mark.timeout(1500)
+def test_gateway_speaks_https_with_the_file_for_it(stack: ComposeStack) -> None:
+    folder = temporary_folder("tls")
+    try:
+        stack.use_https(make_certificates(folder))
+        stack.up()
+    finally:
+        remove_folder(folder)

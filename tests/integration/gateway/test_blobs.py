@@ -269,7 +269,6 @@ async def test_hidden_blob_is_revived_by_a_mount(client: Client, repository: str
     (layer,) = image.layer_digests
     await client.delete(f"/v2/{repository}/manifests/{image.digest}")
     await client.delete(f"/v2/{repository}/blobs/{layer}")
-    assert (await client.start_upload(other_repository, mount=layer, **{"from": repository})).status == 201
     revived = await client.start_upload(repository, mount=layer, **{"from": other_repository})
     assert revived.status == 201
     assert (await client.get_blob(repository, layer)).status == 200

@@ -101,7 +101,7 @@ class Schedule:
         for waiter in job.waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        if self._gather_s:
+        if self._gather_s and not job.waiters:  # what a message bus offers comes in batches already
             asyncio.get_running_loop().call_later(self._gather_s, self._release, stream)
         else:
             self._release(stream)

@@ -15,8 +15,9 @@ from email.utils import formatdate
 from http import HTTPStatus
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 from prometheus_client import Counter
+
+from slipway_common.web.connection import PatientConnection
 
 _repeated = Counter("slipway_repeated_answers", "Requests answered from the memory of an identical one")
 
@@ -93,8 +94,8 @@ class RepeatedAnswers:
             self._used_bytes -= len(request) + answer.size_bytes
 
 
-class RepeatingConnection(RequestHandler):
-    """aiohttp's connection, with a look at the bytes before they are parsed.
+class RepeatingConnection(PatientConnection):
+    """A connection with a look at the bytes before they are parsed.
 
     It only acts between requests, on a connection where every piece of data so far was one whole request without a body:
     then aiohttp's parser is known to be at the start of a request, and stays there.
@@ -125,6 +126,7 @@ class RepeatingConnection(RequestHandler):
             return False
         if transport.get_write_buffer_size():
             return False  # a client that does not read its answers gets the slow way, which waits for it
+        self.head_complete()
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         transport.write(answer)
         return True

@@ -23,6 +23,7 @@ _BACKLOG = 1024
 # How much of a body may lie unread in memory for one connection; twice that at most.
 READ_BUFFER_BYTES = 256 * 1024
 _MAX_HEADER_BYTES = 16 * 1024  # a bearer token with many scopes is long
+_TLS_HANDSHAKE_S = 10.0
 
 
 def bind(address: str) -> socket.socket:
@@ -104,7 +105,10 @@ async def serve(
     def connection() -> RepeatingConnection:
         return RepeatingConnection(known, manager, loop=loop, **options)
 
-    server = await loop.create_server(connection, sock=listener, ssl=tls, backlog=_BACKLOG)
+    handshake_s = _TLS_HANDSHAKE_S if tls is not None else None
+    server = await loop.create_server(
+        connection, sock=listener, ssl=tls, backlog=_BACKLOG, ssl_handshake_timeout=handshake_s
+    )
     try:
         yield
     finally:
