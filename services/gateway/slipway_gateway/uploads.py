@@ -98,8 +98,13 @@ def _replay(content: bytes) -> Receive:
     async def receive(
         consume: Callable[[memoryview], None], *, room: Callable[[], int], flush: Callable[[], Awaitable[None]]
     ) -> int:
-        if content:
-            consume(memoryview(content))
+        rest = memoryview(content)
+        while rest:
+            if room() == 0:
+                await flush()
+            size = min(room(), len(rest))
+            consume(rest[:size])
+            rest = rest[size:]
         return len(content)
 
     return receive

@@ -51,6 +51,9 @@ logger = structlog.get_logger(__name__)
 _AWAY: Final = (KafkaError, ConsumerStoppedError, OSError, TimeoutError)
 _RECONNECT_PAUSE_S: Final = 1.0
 _STOP_TIMEOUT_S: Final = 5.0
+_IDLE_POLL_MS: Final = 1000
+_BUSY_POLL_MS: Final = 10
+_MAX_MESSAGES: Final = 500
 _HEADERS: Final = [("content-type", CONTENT_TYPE.encode())]
 
 
@@ -271,7 +274,11 @@ class _GroupMember:
     async def _read(self, client: AIOKafkaConsumer) -> None:
         async with asyncio.TaskGroup() as group:
             while True:
-                for partition, messages in (await client.getmany(timeout_ms=1000, max_records=500)).items():
+                # A call that waits does not notice a partition resumed meanwhile, so it may only wait long while none is.
+                wait_ms = _BUSY_POLL_MS if client.paused() else _IDLE_POLL_MS
+                for partition, messages in (
+                    await client.getmany(timeout_ms=wait_ms, max_records=_MAX_MESSAGES)
+                ).items():
                     client.pause(partition)
                     group.create_task(self._handle(client, partition, messages), name=f"{self._name}-{partition}")
 

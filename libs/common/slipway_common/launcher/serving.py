@@ -33,6 +33,9 @@ _log = structlog.get_logger()
 _COMMON_MIGRATIONS = (("slipway_common.events.migrations", "log"), ("slipway_common.security.migrations", "keys"))
 # A worker inherits its listening sockets from its supervisor: {name: file descriptor} in this variable.
 INHERITED_SOCKETS = "SLIPWAY_WORKER_SOCKETS"
+# Which of the workers a process is; the first gateway speaks for all.
+WORKER_NAME = "SLIPWAY_WORKER_NAME"
+FIRST_WORKER = "gateway-1"
 
 
 async def serve_services(
@@ -50,7 +53,8 @@ async def serve_services(
         await migrate(dsn, services)
         await stack.enter_async_context(run_services(services, settings, dsn, sockets, health, announce))
         health.started = True
-        announce(f"  Slipway is ready at {_address(services, settings)}\n")
+        if os.environ.get(WORKER_NAME, FIRST_WORKER) == FIRST_WORKER:
+            announce(f"  Slipway is ready at {_address(services, settings)}\n")
         sockets_folder = str(runtime_folder(settings[0].data))
         _log.info("ready", services=[service.name for service in services], pid=os.getpid(), sockets=sockets_folder)
         await stop.wait()

@@ -20,7 +20,7 @@ import structlog
 
 from slipway_common.launcher.parts import open_postgres, runtime_folder
 from slipway_common.launcher.service import Service
-from slipway_common.launcher.serving import INHERITED_SOCKETS, migrate, open_sockets, remove_sockets
+from slipway_common.launcher.serving import INHERITED_SOCKETS, WORKER_NAME, migrate, open_sockets, remove_sockets
 from slipway_common.settings import CommonSettings
 
 _log = structlog.get_logger()
@@ -93,7 +93,7 @@ async def _keep_running(
         started = asyncio.get_running_loop().time()
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "slipway_common", "serve", *worker.services,
-            env=environment, pass_fds=descriptors,
+            env={**environment, WORKER_NAME: worker.name}, pass_fds=descriptors,
         )  # fmt: skip
         _log.info("worker_started", worker=worker.name, pid=process.pid)
         await _wait_for_either(process, stop)

@@ -22,7 +22,7 @@ class PatientConnection(RequestHandler):
 
     __slots__ = ("_head_timer",)
 
-    def __init__(self, manager: web.Server[web.Request], **options: Any) -> None:
+    def __init__(self, manager: web.Server, **options: Any) -> None:
         super().__init__(manager, **options)
         self._head_timer: asyncio.TimerHandle | None = None
 

@@ -104,7 +104,7 @@ class RepeatingConnection(PatientConnection):
     __slots__ = ("_answers", "_in_step", "_request_bytes")
 
     def __init__(self, answers: RepeatedAnswers, manager: web.Server, **options: object) -> None:
-        super().__init__(manager, **options)  # type: ignore[arg-type]
+        super().__init__(manager, **options)
         self._answers = answers
         self._in_step = True
         self._request_bytes: bytes | None = None

@@ -13,6 +13,7 @@ from slipway_common.web.peers import Peer
 from slipway_common.web.request_ids import HEADER as REQUEST_ID
 from slipway_common.web.request_ids import request_id_of
 from slipway_common.web.routes import Handler, Route
+from slipway_gateway.api.bodies import read_body
 from slipway_gateway.api.management import IDENTITY, REPOSITORY
 
 _PASSED_BACK = ("Content-Type", "Link", "Retry-After", "ETag")
@@ -37,7 +38,7 @@ class Forwarder:
             }
             if request.content_type and request.can_read_body:
                 headers["Content-Type"] = request.content_type
-            body = await request.content.read(_MAX_BODY_BYTES) if request.can_read_body else None
+            body = await read_body(request, max_bytes=_MAX_BODY_BYTES) if request.can_read_body else None
             try:
                 async with peer.request(request.method, request.raw_path, headers=headers, data=body) as answer:
                     content = await answer.read()

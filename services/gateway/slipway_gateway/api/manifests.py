@@ -10,10 +10,11 @@ from aiohttp import web
 from slipway_common.oci.digests import Digest
 from slipway_common.oci.manifests import MAX_MANIFEST_BYTES, InvalidManifest
 from slipway_common.oci.names import Tag, is_digest, parse_reference, parse_tag
+from slipway_gateway.api.bodies import read_body
 from slipway_gateway.api.call import Call
 from slipway_gateway.api.oci_errors import ManifestTooLarge
 from slipway_gateway.api.responses import Premise, PreparedBytes
-from slipway_gateway.api.transfer import BodyTooLarge, RateLimits, receive_body
+from slipway_gateway.api.transfer import BodyTooLarge, RateLimits
 from slipway_gateway.cache import manifest_key
 from slipway_gateway.deletions import Deletions, ManifestUnknown
 from slipway_gateway.domain.access import AccessRules
@@ -97,23 +98,10 @@ class ManifestHandlers:
         return stored, (manifest_key(repository.id, reference), stored)
 
     async def _read_body(self, call: Call) -> bytes:
-        body = bytearray()
         try:
-            await receive_body(
-                call.request,
-                body.extend,
-                room=lambda: MAX_MANIFEST_BYTES + 1,
-                flush=_nothing,
-                max_bytes=MAX_MANIFEST_BYTES,
-                rate=self.rate,
-            )
+            return await read_body(call.request, max_bytes=MAX_MANIFEST_BYTES, rate=self.rate)
         except BodyTooLarge as exc:
             raise ManifestTooLarge("manifests may be up to 4 MiB", max_bytes=MAX_MANIFEST_BYTES) from exc
-        return bytes(body)
-
-
-async def _nothing() -> None:
-    return None
 
 
 def _headers(stored: StoredManifest) -> dict[str, str]:

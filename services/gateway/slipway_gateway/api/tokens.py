@@ -10,12 +10,11 @@ from aiohttp import web
 
 from slipway_common.errors import InvalidInput, Unauthenticated
 from slipway_common.security.signing import KeyRing
+from slipway_gateway.api.bodies import read_form
 from slipway_gateway.domain.access import AccessRules, Action, Identity
 from slipway_gateway.domain.scopes import RequestedScope, parse_scopes
 from slipway_gateway.identity import SERVICE, Authenticator
 from slipway_gateway.reads import Reads
-
-_MAX_FORM_BYTES = 64 * 1024
 
 
 @dataclass(slots=True)
@@ -35,16 +34,12 @@ class TokenHandlers:
 
     async def post(self, request: web.Request) -> web.Response:
         """The OAuth2 form, with grant_type=password."""
-        form = await self._form(request)
+        fields = await read_form(request)
+        form = dict(fields)
         if form.get("grant_type") != "password":
             raise InvalidInput("grant_type must be password")
         identity = await self.authenticator.by_password(form.get("username", ""), form.get("password", ""))
-        return await self._answer(identity, form.get("service"), [form.get("scope", "")])
-
-    async def _form(self, request: web.Request) -> dict[str, str]:
-        if (request.content_length or 0) > _MAX_FORM_BYTES:
-            raise InvalidInput("the form is too large")
-        return {key: value for key, value in (await request.post()).items() if isinstance(value, str)}
+        return await self._answer(identity, form.get("service"), [value for name, value in fields if name == "scope"])
 
     async def _answer(self, identity: Identity, service: str | None, scopes: Iterable[str]) -> web.Response:
         if service not in (None, "", SERVICE):
