@@ -285,7 +285,8 @@ async def _relay(runtime: Runtime) -> AsyncIterator[None]:
         return
     from slipway_common.bus.kafka import KafkaRelay
 
-    reader = EmbeddedBus(runtime.database.pool)
+    # What a crash makes it forget is published again, and dropped by its sequence number where it arrives.
+    reader = EmbeddedBus(runtime.database.relaxed)
     runtime.announcer.add_local(reader.wake)
     async with KafkaRelay(kafka_endpoint(runtime.settings)) as relay, reader.run([relay]):
         yield

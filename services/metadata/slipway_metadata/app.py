@@ -87,4 +87,5 @@ SERVICE = Service(
     migrations=("slipway_metadata.migrations", "metadata"),
     run=run,
     routes=ROUTES,
+    repeatable=True,
 )

@@ -53,6 +53,8 @@ class Service:
     migrations  (package, schema)
     routes      its part of the management API
     scales      whether several copies may serve the same listening socket (`--workers`)
+    repeatable  whether its consumers only write rows: a crash of PostgreSQL then undoes them together with the position, and
+                they are made again; so their commits need not wait for the disk
     commands    (name, builder) of its part of the command line
     """
 
@@ -63,6 +65,7 @@ class Service:
     routes: tuple[Route, ...] = ()
     listens: Callable[[Any], dict[str, str]] = field(default=lambda settings: {})
     scales: bool = False
+    repeatable: bool = False
     commands: tuple[str, Callable[[Connect], typer.Typer]] | None = None
 
 

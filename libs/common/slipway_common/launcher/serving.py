@@ -106,7 +106,7 @@ async def run_services(
         api = tuple(route for service in installed_services().values() for route in service.routes)
         # The others before the gateway: once it listens, what it forwards to is there.
         for service, own in sorted(zip(services, settings, strict=True), key=lambda pair: pair[0].scales):
-            bus = open_bus(own, database.pool)
+            bus = open_bus(own, database.relaxed if service.repeatable else database.pool)
             announcer.add_local(bus.wake)
             runtime = Runtime(
                 settings=own,
