@@ -11,13 +11,15 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import asyncpg
 import structlog
 from prometheus_client import Counter, Gauge
 
-from slipway_common.database.pool import Connection
+from slipway_common.database.pool import CONNECTION_ERRORS, Connection
+from slipway_common.errors import Unavailable
 from slipway_common.oci.digests import Digest
 from slipway_common.oci.names import RepositoryName, Tag, is_digest
 
@@ -28,6 +30,8 @@ T = TypeVar("T")
 _SOLO_LOCK = 7_305_519_204_117_032
 _CHECK_EVERY_S = 1.0
 _MAX_ANSWERS = 200_000
+# A COMMIT whose answer was lost is carried out or undone by then: the server ends idle transactions after 60 s.
+OUTCOME_KNOWN_AFTER_S = 90.0
 
 _exact = Gauge("slipway_cache_exact", "1 while answers are served from memory, 0 while the database is asked each time")
 _lookups = Counter("slipway_cache_lookups", "Look-ups of changeable answers", ["result"])
@@ -64,6 +68,7 @@ class ExactCache:
     def __init__(self) -> None:
         self._answers: OrderedDict[Hashable, Any] = OrderedDict()
         self._changing: dict[Hashable, int] = {}
+        self._alone = False
         self._enabled = False
         # Raised by every change: an answer read before it must not be stored after it.
         self._generation = 0
@@ -72,13 +77,18 @@ class ExactCache:
     def enabled(self) -> bool:
         return self._enabled
 
+    def claim(self) -> None:
+        """No other process remembers anything, nor will while this lasts: changes here need no guard."""
+        self._alone = True
+
     def enable(self) -> None:
-        self._enabled = True
+        """Remember answers: all that changes them is done by this process."""
+        self._alone = self._enabled = True
         _exact.set(1)
 
     def disable(self) -> None:
         """Forget everything, and remember nothing until enabled again."""
-        self._enabled = False
+        self._alone = self._enabled = False
         self._generation += 1
         self._answers.clear()
         _exact.set(0)
@@ -109,7 +119,7 @@ class ExactCache:
     @property
     def guard_key(self) -> int | None:
         """The advisory lock that a transaction which changes answers must share; None while this process alone has any."""
-        return None if self._enabled else _SOLO_LOCK
+        return None if self._alone else _SOLO_LOCK
 
     async def guard(self, connection: Connection) -> None:
         """In a transaction that changes answers: wait until no other process remembers any."""
@@ -122,8 +132,13 @@ class ExactCache:
         self._begin(keys)
         try:
             yield
-        finally:
+        except (Unavailable, *CONNECTION_ERRORS):
+            asyncio.get_running_loop().call_later(OUTCOME_KNOWN_AFTER_S, self._end, keys)
+            raise
+        except BaseException:
             self._end(keys)
+            raise
+        self._end(keys)
 
     def _begin(self, keys: tuple[Hashable, ...]) -> None:
         for key in keys:
@@ -176,10 +191,12 @@ async def solo_watch(dsn: str, cache: ExactCache, *, wanted: bool) -> AsyncItera
 
     Every gateway holds the lock shared for as long as it serves, and tries for it exclusively each second. Who has it
     exclusively and sees another waiting forgets its answers first and lets go then, so the newcomer, who waits for its
-    shared lock here before it serves anything, never changes what somebody else remembers.
+    shared lock here before it serves anything, never changes what somebody else remembers. Who gets it after another one
+    lost it, connection and all, waits for a second look: by then that one has noticed, and its last changes are over.
     """
     watch = _SoloWatch(dsn, cache, wanted=wanted)
     await watch.join()
+    await watch.look()
     task = asyncio.create_task(watch.run(), name="solo-watch")
     try:
         yield
@@ -188,7 +205,7 @@ async def solo_watch(dsn: str, cache: ExactCache, *, wanted: bool) -> AsyncItera
         with contextlib.suppress(asyncio.CancelledError):
             await task
         cache.disable()
-        await watch.leave()
+        watch.leave()
 
 
 class _SoloWatch:
@@ -197,60 +214,85 @@ class _SoloWatch:
         self._cache = cache
         self._wanted = wanted
         self._connection: asyncpg.Connection | None = None
+        # When the lock became ours alone, by the database's clock; None while others share it.
+        self._alone_since: datetime | None = None
 
     async def join(self) -> None:
+        """Share the lock; whoever has it alone lets go within about a second."""
         connection = await asyncpg.connect(self._dsn, timeout=10, server_settings={"application_name": "slipway solo"})
-        connection.add_termination_listener(self._lost)
-        await connection.execute("SELECT pg_advisory_lock_shared($1)", _SOLO_LOCK, timeout=30)
+        try:
+            connection.add_termination_listener(self._lost)
+            await connection.execute("SELECT pg_advisory_lock_shared($1)", _SOLO_LOCK, timeout=30)
+        except BaseException:
+            connection.terminate()
+            raise
         self._connection = connection
-        await self._try_alone()
 
-    async def leave(self) -> None:
+    def leave(self) -> None:
+        self._forget()
         if self._connection is not None:
             self._connection.terminate()
+            self._connection = None
 
-    def _lost(self, _connection: object) -> None:
+    def _lost(self, connection: object) -> None:
+        if connection is self._connection:
+            self._forget()
+            self._connection = None
+
+    def _forget(self) -> None:
         self._cache.disable()
-        self._connection = None
+        self._alone_since = None
 
     async def run(self) -> None:
         while True:
             await asyncio.sleep(_CHECK_EVERY_S)
             try:
+                if self._connection is None:
+                    await self.join()
                 async with asyncio.timeout(_CHECK_EVERY_S):
-                    await self._check()
+                    await self.look()
             except Exception as exc:
                 # Without an answer in time nothing is known of others: forget, and begin anew.
-                self._cache.disable()
                 _log.warning("solo_check_failed", error=f"{type(exc).__name__}: {exc}")
-                await self._rejoin()
+                self.leave()
 
-    async def _check(self) -> None:
-        if self._connection is None:
-            await self.join()
-        elif self._cache.enabled:
-            if await self._connection.fetchval(_OTHERS_WAIT, _SOLO_LOCK >> 32, _SOLO_LOCK & 0xFFFFFFFF):
-                self._cache.disable()
-                await self._connection.execute("SELECT pg_advisory_unlock($1)", _SOLO_LOCK)
-        else:
-            await self._try_alone()
+    async def look(self) -> None:
+        """Let go for who waits, else come a step closer to answering from memory."""
+        connection = self._connection
+        if connection is None or not self._wanted:
+            return
+        if self._alone_since is None:
+            # First: a change that begins with the guard from here on would wait for ourselves. While we share the lock
+            # nobody else has it alone.
+            self._cache.claim()
+            self._alone_since = await connection.fetchval(_TRY_ALONE, _SOLO_LOCK)
+            if self._alone_since is None:
+                self._forget()
+        elif await connection.fetchval(_OTHERS_WAIT, _SOLO_LOCK >> 32, _SOLO_LOCK & 0xFFFFFFFF):
+            self._forget()
+            await connection.execute("SELECT pg_advisory_unlock($1)", _SOLO_LOCK)
+        elif not self._cache.enabled and not await connection.fetchval(_OLDER_WORK, self._alone_since, _NOTICED_AFTER):
+            self._cache.enable()
 
-    async def _try_alone(self) -> None:
-        if self._wanted and self._connection is not None:
-            alone = await self._connection.fetchval("SELECT pg_try_advisory_lock($1)", _SOLO_LOCK)
-            if alone:
-                self._cache.enable()
 
-    async def _rejoin(self) -> None:
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
-
+# By then a gateway whose connection ended has seen that, and begins no change without the guard.
+_NOTICED_AFTER = timedelta(seconds=0.5)
 
 _OTHERS_WAIT = """
 SELECT EXISTS (
     SELECT FROM pg_locks
     WHERE locktype = 'advisory' AND NOT granted AND classid = $1::bigint::oid AND objid = $2::bigint::oid AND objsubid = 1
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+)
+"""
+
+_TRY_ALONE = "SELECT clock_timestamp() WHERE pg_try_advisory_lock($1)"
+
+# Transactions that may have begun when somebody else had the lock alone; or it is too early to tell.
+_OLDER_WORK = """
+SELECT clock_timestamp() < $1::timestamptz + $2::interval OR EXISTS (
+    SELECT FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name = 'slipway'
+      AND xact_start < $1::timestamptz + $2::interval
 )
 """

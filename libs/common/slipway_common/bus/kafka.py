@@ -54,6 +54,8 @@ _STOP_TIMEOUT_S: Final = 5.0
 _IDLE_POLL_MS: Final = 1000
 _BUSY_POLL_MS: Final = 10
 _MAX_MESSAGES: Final = 500
+# The broker holds a request without news for so long, and with it the partitions resumed in the meantime.
+_FETCH_WAIT_MS: Final = 50
 _HEADERS: Final = [("content-type", CONTENT_TYPE.encode())]
 
 
@@ -263,7 +265,7 @@ class _GroupMember:
             **self._endpoint.client_arguments,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            **self._options,
+            **{"fetch_max_wait_ms": _FETCH_WAIT_MS, **self._options},
         )
         try:
             await client.start()

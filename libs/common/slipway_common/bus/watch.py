@@ -38,7 +38,7 @@ class Pace:
     sweep_s: float | None = 1.0
     compare_s: float = 60.0
     grace_s: float = 0.0
-    gather_s: float = 0.5
+    gather_s: float = 1.0
 
 
 class Watch:

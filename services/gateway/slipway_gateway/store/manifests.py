@@ -121,30 +121,31 @@ class ManifestStore:
         """
         manifest, platform = new.manifest, new.platform
         with database_errors():
-            rows = await self._pool.fetch(
-                _sql.push_manifest,
-                self._cache.guard_key,
-                repository_id,
-                new.digest,
-                manifest.media_type,
-                manifest.effective_artifact_type,
-                manifest.image_id,
-                manifest.subject.digest if manifest.subject else None,
-                new.tree_size_bytes,
-                platform.os if platform else None,
-                platform.architecture if platform else None,
-                platform.variant if platform else None,
-                new.body,
-                orjson.dumps(manifest.annotations).decode() if manifest.annotations else None,
-                self._lease,
-                new.actor,
-                [digest for digest, _ in new.blobs],
-                [size for _, size in new.blobs],
-                [digest for digest, _ in new.children],
-                [size for _, size in new.children],
-                new.tags,
-                *events,
-            )
+            async with self._pool.acquire() as connection:
+                rows = await connection.fetch(
+                    _sql.push_manifest,
+                    self._cache.guard_key,  # as of now, not of when we began to wait for a connection
+                    repository_id,
+                    new.digest,
+                    manifest.media_type,
+                    manifest.effective_artifact_type,
+                    manifest.image_id,
+                    manifest.subject.digest if manifest.subject else None,
+                    new.tree_size_bytes,
+                    platform.os if platform else None,
+                    platform.architecture if platform else None,
+                    platform.variant if platform else None,
+                    new.body,
+                    orjson.dumps(manifest.annotations).decode() if manifest.annotations else None,
+                    self._lease,
+                    new.actor,
+                    [digest for digest, _ in new.blobs],
+                    [size for _, size in new.blobs],
+                    [digest for digest, _ in new.children],
+                    [size for _, size in new.children],
+                    new.tags,
+                    *events,
+                )
         return _refusal(rows)
 
     async def lock_and_read_uses(
