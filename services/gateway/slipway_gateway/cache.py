@@ -29,9 +29,12 @@ T = TypeVar("T")
 # Any number that only gateways use, on the database they share.
 _SOLO_LOCK = 7_305_519_204_117_032
 _CHECK_EVERY_S = 1.0
+# By then a gateway whose connection ended has seen that, and begins no change without the guard.
+_NOTICED_AFTER = timedelta(seconds=0.5)
 _MAX_ANSWERS = 200_000
 # A COMMIT whose answer was lost is carried out or undone by then: the server ends idle transactions after 60 s.
 OUTCOME_KNOWN_AFTER_S = 90.0
+_OUTCOME_UNKNOWN: tuple[type[BaseException], ...] = (Unavailable, *CONNECTION_ERRORS)
 
 _exact = Gauge("slipway_cache_exact", "1 while answers are served from memory, 0 while the database is asked each time")
 _lookups = Counter("slipway_cache_lookups", "Look-ups of changeable answers", ["result"])
@@ -132,7 +135,7 @@ class ExactCache:
         self._begin(keys)
         try:
             yield
-        except (Unavailable, *CONNECTION_ERRORS):
+        except _OUTCOME_UNKNOWN:
             asyncio.get_running_loop().call_later(OUTCOME_KNOWN_AFTER_S, self._end, keys)
             raise
         except BaseException:
@@ -197,6 +200,8 @@ async def solo_watch(dsn: str, cache: ExactCache, *, wanted: bool) -> AsyncItera
     watch = _SoloWatch(dsn, cache, wanted=wanted)
     await watch.join()
     await watch.look()
+    # Nothing was served yet: whatever others still do, the first reader here sees it.
+    await watch.look(noticed_after=timedelta(0))
     task = asyncio.create_task(watch.run(), name="solo-watch")
     try:
         yield
@@ -256,7 +261,7 @@ class _SoloWatch:
                 _log.warning("solo_check_failed", error=f"{type(exc).__name__}: {exc}")
                 self.leave()
 
-    async def look(self) -> None:
+    async def look(self, *, noticed_after: timedelta = _NOTICED_AFTER) -> None:
         """Let go for who waits, else come a step closer to answering from memory."""
         connection = self._connection
         if connection is None or not self._wanted:
@@ -271,12 +276,9 @@ class _SoloWatch:
         elif await connection.fetchval(_OTHERS_WAIT, _SOLO_LOCK >> 32, _SOLO_LOCK & 0xFFFFFFFF):
             self._forget()
             await connection.execute("SELECT pg_advisory_unlock($1)", _SOLO_LOCK)
-        elif not self._cache.enabled and not await connection.fetchval(_OLDER_WORK, self._alone_since, _NOTICED_AFTER):
+        elif not self._cache.enabled and not await connection.fetchval(_OLDER_WORK, self._alone_since, noticed_after):
             self._cache.enable()
 
-
-# By then a gateway whose connection ended has seen that, and begins no change without the guard.
-_NOTICED_AFTER = timedelta(seconds=0.5)
 
 _OTHERS_WAIT = """
 SELECT EXISTS (

@@ -176,7 +176,7 @@ async def test_no_interleaving_answers_with_what_was_overwritten(seed: int) -> N
     rng = random.Random(seed)
     cache = ExactCache()
     cache.enable()
-    stored = {number: 0 for number in range(3)}
+    stored = dict.fromkeys(range(3), 0)
     acknowledged = dict(stored)
 
     async def pause() -> None:
