@@ -64,13 +64,16 @@ _UPLOADS = Group("uploads", _warm_up, fresh=True)
 _MEMORY = Group("memory", _warm_up, fresh=True)
 
 
-def _read(path: str, *, subcommand: str = "get", repository: str = "bench/read") -> Measure:
-    """Measure one read; `{manifest}` and `{layer}` in the path stand for the seeded image's digests."""
+def _read(path: str, *, subcommand: str = "get", repository: str = "bench/read", vary: bool = False) -> Measure:
+    """Measure one read; `{manifest}` and `{layer}` in the path stand for the seeded image's digests.
+
+    `vary`: no two requests are alike, so that none can be answered as the repetition of another.
+    """
 
     def measure(server: Server, plan: Plan, number: int) -> Measurement:
         return measured(
             server, subcommand, value="rate", path=path.format(**server.facts), scope=f"repository:{repository}:pull",
-            accept=_MANIFEST_TYPE, connections=plan.connections, seconds=plan.seconds, warm=plan.warm_s,
+            accept=_MANIFEST_TYPE, connections=plan.connections, seconds=plan.seconds, warm=plan.warm_s, vary=vary,
         )  # fmt: skip
 
     return measure
@@ -139,6 +142,13 @@ SCENARIOS = (
     Scenario(
         "tags-list", "tags/list, 100 tags", _READS, "/s", _read(_TAGS, repository="bench/tags"), target=3.0,
     ),
+    Scenario("manifest-varied", "manifest GET by tag, no two requests alike", _READS, "/s",
+             _read(f"{_MANIFESTS}/latest", vary=True), target=2.5),
+    Scenario("head-varied", "blob HEAD, no two requests alike", _READS, "/s",
+             _read(_BLOB, subcommand="head", vary=True), target=2.0),
+    Scenario("blob-varied", "blob GET, 16 KiB, no two requests alike", _READS, "/s", _read(_BLOB, vary=True), target=3.0),
+    Scenario("tags-varied", "tags/list, no two requests alike", _READS, "/s",
+             _read(_TAGS, repository="bench/tags", vary=True), target=3.0),
     Scenario("push-own", "small images pushed, own repositories", _PUSHES, "/s", _push(own=True), target=2.0),
     Scenario("push-shared", "small images pushed, one repository", _PUSHES, "/s", _push(own=False), target=2.0),
     Scenario("upload-1", "large blob pushed, Content-Length", _UPLOADS, "MB/s", _upload(1), target=1.0),

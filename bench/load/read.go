@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"flag"
 	"fmt"
@@ -20,6 +21,7 @@ func runRead(name string, arguments []string) (any, error) {
 	seconds := flags.Float64("seconds", 5, "measure for this long")
 	warm := flags.Float64("warm", 1, "read for this long before measuring")
 	rounds := flags.Int("rounds", 0, "instead of -seconds: this many reads per connection")
+	vary := flags.Bool("vary", false, "give each request an X-Request-Id of its own, so that no two are alike")
 	_ = flags.Parse(arguments)
 
 	registry, err := newTarget(*base, *user, *basic)
@@ -34,9 +36,15 @@ func runRead(name string, arguments []string) (any, error) {
 	if *accept != "" {
 		headers = append(headers, "Accept: "+*accept)
 	}
+	if *vary {
+		headers = append(headers, "X-Request-Id: "+idPlace)
+	}
 	login := registry.credential(strings.Fields(*scope)...)
 	if reader.request, err = registry.request(login, reader.method, *path, nil, headers...); err != nil {
 		return nil, err
+	}
+	if *vary {
+		reader.idAt = bytes.Index(reader.request, []byte(idPlace))
 	}
 	if err := reader.check(*path); err != nil {
 		return nil, err
@@ -61,7 +69,11 @@ type repeatedRead struct {
 	request     []byte
 	connections int
 	length      int64 // body bytes that every answer must announce
+	idAt        int   // where a request's own id stands in it; 0: it has none
 }
+
+// Where each request writes its own id: the connection, then a count.
+const idPlace = "0000000000000000"
 
 // check does the read once and compares the body with the digest that the answer names.
 func (r *repeatedRead) check(path string) error {
@@ -104,9 +116,13 @@ func (r *repeatedRead) measure(duration time.Duration, rounds int) (measurement,
 	watch := startWatch()
 	err := together(r.connections, func(worker int) error {
 		line, own := lines[worker], make([]time.Duration, 0, 1<<16)
+		request := bytes.Clone(r.request)
 		began := time.Now()
 		for done := 0; (rounds == 0 || done < rounds) && !over.Load(); done++ {
-			result, err := line.exchange(r.request, r.method == "HEAD")
+			if r.idAt > 0 {
+				copy(request[r.idAt:], fmt.Sprintf("%02x%014x", worker, began.UnixNano()&(1<<56-1)))
+			}
+			result, err := line.exchange(request, r.method == "HEAD")
 			if err != nil {
 				return err
 			}

@@ -18,13 +18,17 @@ _NOT_HTTP = b'{"errors":[{"code":"UNSUPPORTED","message":"the request is not val
 
 
 class PatientConnection(RequestHandler):
-    """Waits for the head of a request, but not for ever; between requests the keep-alive timeout counts."""
+    """Waits for the head of a request, but not for ever; between requests the keep-alive timeout counts.
 
-    __slots__ = ("_head_timer",)
+    When the server stops, a request under way is finished, its body included, and says that it was the last.
+    """
+
+    __slots__ = ("_head_timer", "draining")
 
     def __init__(self, manager: web.Server, **options: Any) -> None:
         super().__init__(manager, **options)
         self._head_timer: asyncio.TimerHandle | None = None
+        self.draining = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Expect the first head."""
@@ -56,6 +60,22 @@ class PatientConnection(RequestHandler):
         self._head_timer = None
         if self._waiter is not None and not self._waiter.done():
             self.force_close()
+
+    def drain(self) -> bool:
+        """Close, now or after the present request; whether there is one. (aiohttp's own way drops the rest of its body.)"""
+        self.draining = True
+        busy = self._waiter is None or self._waiter.done()
+        if not busy:
+            self.force_close()
+        return busy
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send the response; while draining it tells the client to come back by a new connection."""
+        if self.draining and not resp.prepared:
+            resp.force_close()
+        return await super().finish_response(request, resp, start_time)
 
     def handle_error(
         self,

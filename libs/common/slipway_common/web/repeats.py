@@ -25,6 +25,7 @@ _MAX_REQUEST_BYTES = 4096
 _MAX_ANSWER_BYTES = 128 * 1024
 _METHODS = (b"GET ", b"HEAD ")
 _COUNT_EVERY = 256
+_MAX_SEEN = 50_000
 
 
 class Answer:
@@ -63,6 +64,7 @@ class RepeatedAnswers:
         self._max_bytes = max_bytes
         self._used_bytes = 0
         self._uncounted = 0
+        self._seen: set[int] = set()
 
     def find(self, request: bytes) -> bytes | None:
         """What to send back for `request`, None if that has to be found out anew."""
@@ -78,6 +80,16 @@ class RepeatedAnswers:
             _repeated.inc(_COUNT_EVERY)
             self._uncounted = 0
         return rendered
+
+    def has_seen(self, request: bytes) -> bool:
+        """Whether `request` came before: only then is its answer worth keeping, as most requests come once."""
+        mark = hash(request)
+        if mark in self._seen:
+            return True
+        if len(self._seen) >= _MAX_SEEN:
+            self._seen.clear()
+        self._seen.add(mark)
+        return False
 
     def remember(self, request: bytes, answer: Answer) -> None:
         if answer.size_bytes > _MAX_ANSWER_BYTES:
@@ -122,7 +134,7 @@ class RepeatingConnection(PatientConnection):
     def _repeat(self, data: bytes) -> bool:
         answer = self._answers.find(data)
         transport = self.transport
-        if answer is None or transport is None or self._force_close or self._close:
+        if answer is None or transport is None or self._force_close or self._close or self.draining:
             return False
         if transport.get_write_buffer_size():
             return False  # a client that does not read its answers gets the slow way, which waits for it
@@ -131,11 +143,20 @@ class RepeatingConnection(PatientConnection):
         transport.write(answer)
         return True
 
-    def remember(self, answer: Answer) -> None:
-        """Give `answer` to whoever sends the bytes of the present request again."""
+    def wants_answer(self) -> bool:
+        """Whether the answer to the present request is worth remembering: it came before, and may come again."""
         request = self._request_bytes
-        if request is not None and len(request) <= _MAX_REQUEST_BYTES and keeps_alive(request):
-            self._answers.remember(request, answer)
+        return (
+            request is not None
+            and len(request) <= _MAX_REQUEST_BYTES
+            and self._answers.has_seen(request)
+            and keeps_alive(request)
+        )
+
+    def remember(self, answer: Answer) -> None:
+        """Give `answer` to whoever sends the bytes of the present request again; only if `wants_answer`."""
+        if self._request_bytes is not None:
+            self._answers.remember(self._request_bytes, answer)
 
 
 def is_single_request(data: bytes) -> bool:

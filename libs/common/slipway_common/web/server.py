@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from aiohttp import web
 
 from slipway_common.errors import Misconfigured
 from slipway_common.settings import parse_listen
+from slipway_common.web.connection import PatientConnection
 from slipway_common.web.repeats import RepeatedAnswers, RepeatingConnection
 
 _log = structlog.get_logger()
@@ -24,6 +26,9 @@ _BACKLOG = 1024
 READ_BUFFER_BYTES = 256 * 1024
 _MAX_HEADER_BYTES = 16 * 1024  # a bearer token with many scopes is long
 _TLS_HANDSHAKE_S = 10.0
+_DRAIN_POLL_S = 0.02
+# How long a request that was cancelled at the end may take to notice.
+_CANCELLED_S = 1.0
 
 
 def bind(address: str) -> socket.socket:
@@ -94,7 +99,7 @@ async def serve(
         "max_line_size": _MAX_HEADER_BYTES,
         "max_field_size": _MAX_HEADER_BYTES,
     }
-    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=shutdown_s, **options)
+    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=_CANCELLED_S, **options)
     await runner.setup()
     loop = asyncio.get_running_loop()
     manager = runner.server
@@ -113,4 +118,15 @@ async def serve(
         yield
     finally:
         server.close()
-        await asyncio.shield(runner.cleanup())
+        await asyncio.shield(_stop(runner, manager, shutdown_s))
+
+
+async def _stop(runner: web.AppRunner, manager: web.Server, shutdown_s: float) -> None:
+    """Let requests under way finish, for so long; cancel those that do not."""
+    deadline = time.monotonic() + shutdown_s
+    while time.monotonic() < deadline:
+        busy = [one for one in manager.connections if isinstance(one, PatientConnection) and one.drain()]
+        if not busy:
+            break
+        await asyncio.sleep(_DRAIN_POLL_S)
+    await runner.cleanup()

@@ -17,7 +17,7 @@ class Repeats:
     def offer(self, call: Call, response: PreparedBytes) -> None:
         """Let the connection remember `response`, if answers are exact at this moment."""
         connection = call.request.protocol
-        if not self._cache.enabled or not isinstance(connection, RepeatingConnection):
+        if not self._cache.enabled or not isinstance(connection, RepeatingConnection) or not connection.wants_answer():
             return
         premises = self._premises(call, response)
         holds = self._cache.holds
