@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -162,3 +162,40 @@ def test_every_request_of_the_registry_protocol_takes_a_right() -> None:
             assert endpoint.action is Action.PUSH, (kind, method)
         else:
             assert endpoint.action is Action.PULL, (kind, method)
+
+
+def test_settings_page_is_what_the_command_prints() -> None:
+    from slipway_common.launcher.cli import settings_markdown
+    from slipway_common.settings import describe
+
+    printed = settings_markdown(describe(service.settings for service in installed_services().values()))
+    page = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    assert printed in page, "write `slipway settings --markdown` into docs/settings.md again"
+
+
+def test_every_setting_is_explained() -> None:
+    from slipway_common.settings import describe
+
+    for row in describe(service.settings for service in installed_services().values()):
+        assert len(row["description"]) > 10, row["name"]
+        if row["name"].endswith(("_s", "_bytes", "_days", "_size")):
+            assert row["unit"], f"{row['name']} has no unit"
+
+
+def test_what_tests_build_with_is_not_used_in_production() -> None:
+    for path in MODULES:
+        if "testing" not in path.parts:
+            assert not any(module.startswith("slipway_common.testing") for module in imported_modules(path)), relative(
+                path
+            )
+
+
+def test_long_modules_and_functions_are_reported(record_property: Callable[[str, object], None]) -> None:
+    """A report, not a limit: `pytest --junit-xml` shows it."""
+    for path in MODULES:
+        lines = len(path.read_text("utf-8").splitlines())
+        if lines > 400:
+            record_property("long module", f"{relative(path)}: {lines} lines")
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (node.end_lineno or 0) - node.lineno > 40:
+                record_property("long function", f"{relative(path)}:{node.lineno} {node.name}")

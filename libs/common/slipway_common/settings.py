@@ -11,10 +11,10 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -61,7 +61,7 @@ def parse_listen(value: str) -> Path | tuple[str, int]:
     if value.startswith("unix:"):
         return Path(value.removeprefix("unix:"))
     host, colon, port = value.rpartition(":")
-    if not colon or not port.isdigit() or int(port) > 65_535:
+    if not colon or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65_535:
         raise ValueError("write HOST:PORT, for instance 127.0.0.1:5000, or unix:/path/to/socket")
     return host.strip("[]"), int(port)
 
@@ -157,12 +157,17 @@ class CommonSettings(BaseModel):
         return values
 
     @model_validator(mode="after")
-    def _check_together(self) -> CommonSettings:
+    def _check_together(self) -> Self:
+        if contradictions := list(self.contradictions()):
+            raise ValueError("; ".join(contradictions))
+        return self
+
+    def contradictions(self) -> Iterator[str]:
+        """What is right by itself, but not together. A service's own model adds to it."""
         if self.kafka_security_protocol.startswith("SASL") and (
             self.kafka_username is None or self.kafka_password is None
         ):
-            raise ValueError("kafka_security_protocol asks for a login: set kafka_username and kafka_password")
-        return self
+            yield "kafka_security_protocol asks for a login: set kafka_username and kafka_password"
 
     @property
     def master_key_path(self) -> Path:
@@ -224,30 +229,39 @@ def _read_environment(
 ) -> dict[str, str]:
     """`SLIPWAY_X=value`, or `SLIPWAY_X_FILE=/path` for a value kept in a file, as secrets are.
 
-    An empty variable is one that is not set, as compose files pass them on; an empty file is a mistake.
+    An empty variable is one that is not set, as compose files pass them on; an empty file is a mistake, and so are both at once.
     """
     values: dict[str, str] = {}
     for variable, value in environ.items():
         if not variable.startswith(PREFIX) or _NOT_SETTINGS.match(variable):
             continue
         name = variable.removeprefix(PREFIX).lower()
-        if name not in names and name.removesuffix("_file") in names:
+        in_file = name not in names and name.removesuffix("_file") in names
+        if in_file:
             name = name.removesuffix("_file")
-            try:
-                value = Path(value).read_text("utf-8").strip()
-            except OSError as exc:
-                mistakes.append(f"{variable}: {value}: {exc.strerror}")
-                continue
-            if not value:
-                mistakes.append(f"{variable}: the file is empty")
         if name not in names:
             mistakes.append(f"{variable}: {_unknown(name, names, upper=True)}")
-            continue
-        if not value:
-            continue
-        values[name] = value
-        origin[name] = variable
+        elif value and name in values:
+            mistakes.append(f"{' and '.join(sorted((origin[name], variable)))} are both set: keep one")
+        elif value:
+            values[name] = _read_value(variable, Path(value), mistakes) if in_file else value
+            origin[name] = variable
     return values
+
+
+def _read_value(variable: str, path: Path, mistakes: list[str]) -> str:
+    """The content of a setting's file, without the newline at its end."""
+    try:
+        value = path.read_text("utf-8").strip()
+    except OSError as exc:
+        mistakes.append(f"{variable}: {path}: {exc.strerror}")
+        return ""
+    except UnicodeDecodeError:
+        mistakes.append(f"{variable}: {path}: not UTF-8 text")
+        return ""
+    if not value:
+        mistakes.append(f"{variable}: the file is empty")
+    return value
 
 
 def _unknown(name: str, names: set[str], *, upper: bool = False) -> str:

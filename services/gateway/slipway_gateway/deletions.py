@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
+from slipway_common.database.pool import retried
 from slipway_common.errors import Conflict, NotFound
 from slipway_common.events.catalogue import ManifestDeleted, TagDeleted
 from slipway_common.events.event import NewEvent, repository_stream
@@ -50,17 +52,20 @@ class Deletions:
 
     async def _delete_tag(self, repository: Repository, tag: Tag, actor: str | None, request_id: str) -> None:
         with self._cache.changing(manifest_key(repository.id, tag), tags_key(repository.id)):
-            async with self._manifests.transaction() as connection:
-                digest = await self._manifests.delete_tag(connection, repository.id, tag, actor=actor)
-                if digest is None:
-                    raise ManifestUnknown("no such tag", tag=tag)
-                event = NewEvent.of(
-                    TagDeleted(repository=repository.ref, tag=tag, digest=digest), subject=f"{repository.name}:{tag}"
-                )
-                await self._log.append(
-                    connection, repository_stream(repository.id), [event], actor=actor, request_id=request_id
-                )
+            await retried(lambda: self._untag(repository, tag, actor, request_id))
         self._announce(repository_stream(repository.id))
+
+    async def _untag(self, repository: Repository, tag: Tag, actor: str | None, request_id: str) -> None:
+        async with self._manifests.transaction() as connection:
+            digest = await self._manifests.delete_tag(connection, repository.id, tag, actor=actor)
+            if digest is None:
+                raise ManifestUnknown("no such tag", tag=tag)
+            event = NewEvent.of(
+                TagDeleted(repository=repository.ref, tag=tag, digest=digest), subject=f"{repository.name}:{tag}"
+            )
+            await self._log.append(
+                connection, repository_stream(repository.id), [event], actor=actor, request_id=request_id
+            )
 
     async def delete_manifest(
         self, repository: Repository, digest: Digest, *, actor: str | None, request_id: str
@@ -75,12 +80,12 @@ class Deletions:
         keys = [manifest_key(repository.id, tag) for tag in tags]
         while True:
             with self._cache.changing(*keys, manifest_key(repository.id, digest), tags_key(repository.id)):
-                moved = await self._trash(repository, digest, {key[2] for key in keys}, actor, request_id)
+                expected = {key[2] for key in keys}
+                moved = await retried(partial(self._trash, repository, digest, expected, actor, request_id))
             if moved is None:
                 break
-            keys = [
-                manifest_key(repository.id, tag) for tag in moved
-            ]  # a tag came between: drop its answer first as well
+            # A tag came between: drop its answer first as well.
+            keys = [manifest_key(repository.id, tag) for tag in moved]
         self._announce(repository_stream(repository.id))
 
     async def _trash(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import SecretStr, model_validator
+from pydantic import SecretStr
 
 from slipway_common.settings import CommonSettings, Listen, Networks, Url, setting
 
@@ -27,8 +28,8 @@ class GatewaySettings(CommonSettings):
     tls_key: Path | None = setting(None, "Private key (PEM) of tls_certificate; unset if that file holds both.")
     trusted_proxies: Networks = setting(
         [],
-        "Networks of proxies whose X-Forwarded-For and X-Forwarded-Proto count, with commas between.",
-        danger="Anyone in these networks can claim to be any address.",
+        "Networks of proxies whose X-Forwarded-Proto counts, with commas between.",
+        danger="Anyone in these networks can make the registry name itself by http or https.",
     )
     admin_password: SecretStr | None = setting(
         None,
@@ -105,12 +106,11 @@ class GatewaySettings(CommonSettings):
         danger="A consumer that is away for longer than three times this has to load its state anew.",
     )  # fmt: skip
 
-    @model_validator(mode="after")
-    def _check_gateway(self) -> GatewaySettings:
+    def contradictions(self) -> Iterator[str]:
+        yield from super().contradictions()
         if self.tls_key is not None and self.tls_certificate is None:
-            raise ValueError("tls_key is set without tls_certificate")
+            yield "tls_key is set without tls_certificate"
         if self.storage == "s3" and not self.s3_bucket:
-            raise ValueError("storage is s3: set s3_bucket")
+            yield "storage is s3: set s3_bucket"
         if (self.s3_access_key is None) != (self.s3_secret_key is None):
-            raise ValueError("s3_access_key and s3_secret_key belong together: set both or neither")
-        return self
+            yield "s3_access_key and s3_secret_key belong together: set both or neither"

@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import pytest
 from joserfc import jwk, jwt
 
+from slipway_common.launcher.parts import runtime_folder
 from slipway_common.testing.images import an_image
+from slipway_common.web.peers import internal_socket
+from slipway_gateway.api.paths import parse_path
+from slipway_gateway.app import registry_endpoints
 from tests.integration.gateway.client import Answer, Client, basic, open_client
 from tests.integration.gateway.conftest import OTHER_PASSWORD
 from tests.integration.gateway.running import (
@@ -22,6 +28,7 @@ from tests.integration.gateway.running import (
     add_public_repository,
     run_sql,
     running_gateway,
+    services,
 )
 
 DIGEST = "sha256:" + "0" * 64
@@ -44,6 +51,58 @@ ENDPOINTS = [
     ("GET", f"referrers/{DIGEST}", "pull"),
 ]
 endpoints = pytest.mark.parametrize(("method", "path", "action"), ENDPOINTS, ids=lambda value: str(value)[:22])
+
+
+def test_every_endpoint_of_the_registry_is_in_the_matrix() -> None:
+    class Anything:
+        def __getattr__(self, _name: str) -> Anything:
+            return self
+
+    declared = {
+        (kind, method, str(endpoint.action))
+        for (kind, method), endpoint in registry_endpoints(Anything(), Anything()).items()  # type: ignore[arg-type]
+        if endpoint.action is not None
+    }
+    listed = {
+        (target.kind, method, action) for method, path, action in ENDPOINTS if (target := parse_path(f"/v2/a/{path}"))
+    }
+    assert listed == declared
+
+
+async def test_every_route_of_every_service_is_behind_what_it_declares(
+    client: Client, eve: Client, private: str
+) -> None:
+    for service in services().values():
+        for route in service.routes:
+            path = re.sub(r"\{(?!name)\w+\}", DIGEST, route.path).replace("{name}", private)
+            anonymous = await client.anonymous().request(route.method, path)
+            forged = await client.with_token("garbage").request(route.method, path)
+            if route.access == "public":
+                assert anonymous.status == 200
+                continue
+            assert (anonymous.status, forged.status) == (401, 401), path
+            if route.access != "login":
+                assert (await eve.request(route.method, path)).status == 403, path
+
+
+async def test_internal_address_answers_services_only(
+    client: Client, private: str, shared_gateway: RunningGateway
+) -> None:
+    user = await client.get_token(f"repository:{private}:pull,push,delete")
+    tokens = {"none": None, "a user's": f"Bearer {user}", "a password": client.authorization, "garbage": "Bearer a.b.c"}
+    socket = internal_socket(runtime_folder(shared_gateway.folder / "one"), "gateway")
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket))) as session:
+        for path in (
+            "repositories",
+            "repositories/1/snapshot",
+            f"repositories/1/manifests/{DIGEST}",
+            f"repositories/1/blobs/{DIGEST}",
+        ):
+            for why, authorization in tokens.items():
+                headers = {"Authorization": authorization} if authorization else {}
+                async with session.get(f"http://x/internal/v1/{path}", headers=headers) as answer:
+                    assert answer.status == 401, (path, why)
+    assert (await client.get("/internal/v1/repositories")).status == 404
 
 
 @pytest.fixture

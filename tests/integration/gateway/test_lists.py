@@ -100,6 +100,27 @@ async def test_hostile_position_is_harmless(client: Client, repository: str, hos
             assert answer.status in (200, 400)
 
 
+@pytest.mark.parametrize(
+    "query",
+    ["last=%00", "last=%ff", "n=0", "n=-1", "n=abc", "n=1001", "n=" + "9" * 40, "after=-1", "after=" + "9" * 40, "after=1.5",
+     "after=9223372036854775807", "n=%00", "last=" + "x" * 4000],
+)  # fmt: skip
+async def test_odd_pages_of_the_management_api_are_harmless(client: Client, repository: str, query: str) -> None:
+    await client.open_upload(repository)
+    for path in ("/api/v1/repositories", f"/api/v1/repositories/{repository}/-/events"):
+        answer = await client.get(f"{path}?{query}")
+        assert answer.status in (200, 400)
+        if answer.status == 400:
+            assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("name", ["%00", "A", "..", "%2e%2e", "a//b", "%ff", "a%2fb", "x" * 300, "-"])
+async def test_odd_names_in_the_management_api_are_refused(client: Client, name: str) -> None:
+    for path in (f"/api/v1/repositories/{name}/-/events", f"/api/v1/repositories/{name}/-/images"):
+        answer = await client.get(path)
+        assert answer.status in (400, 404)
+
+
 async def test_tags_of_a_repository_that_is_not_there(client: Client) -> None:
     answer = await client.get("/v2/acme/nothing-here/tags/list")
     assert (answer.status, answer.codes) == (404, ["NAME_UNKNOWN"])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from typing import Any
 
+import asyncpg
 import pytest
 
 from slipway_common.testing.images import (
@@ -22,6 +24,7 @@ from slipway_common.testing.images import (
     digest,
 )
 from tests.integration.gateway.client import Answer, Client
+from tests.integration.gateway.running import RunningGateway
 
 MISSING = "sha256:" + "0" * 64
 
@@ -321,6 +324,40 @@ async def test_writers_of_several_tags_in_any_order_do_not_fail_each_other(clien
 # Deleting
 
 
+@pytest.mark.parametrize("what", ["manifest", "tag"])
+async def test_deletion_that_meets_a_deadlock_is_done_again(
+    client: Client, repository: str, shared_gateway: RunningGateway, what: str
+) -> None:
+    """Somebody locks two rows in the other order; PostgreSQL undoes one of the two transactions."""
+    image = an_image().build()
+    await client.push(repository, image, "a")
+    await client.put_manifest(repository, "b", image.manifest, image.media_type)
+    lock = """
+        SELECT FROM gateway.tags t JOIN gateway.repositories r ON r.id = t.repository_id
+        WHERE r.name = $1 AND t.name = $2 FOR UPDATE OF t
+    """
+    stream = """
+        SELECT FROM log.streams WHERE stream = 'repository/' ||
+        (SELECT id FROM gateway.repositories WHERE name = $1) FOR UPDATE
+    """
+    connection = await asyncpg.connect(shared_gateway.database_url)
+    try:
+        async with connection.transaction():
+            await (
+                connection.execute(stream, repository) if what == "tag" else connection.execute(lock, repository, "b")
+            )
+            deletion = asyncio.create_task(
+                client.delete(f"/v2/{repository}/manifests/{'a' if what == 'tag' else image.digest}")
+            )
+            await asyncio.sleep(0.3)
+            with contextlib.suppress(asyncpg.DeadlockDetectedError):
+                await connection.execute(lock, repository, "a")
+    finally:
+        await connection.close()
+    assert (await deletion).status == 202
+    assert (await client.get_manifest(repository, "a")).status == 404
+
+
 async def test_deleting_a_tag_removes_only_the_tag(client: Client, repository: str) -> None:
     image = an_image().build()
     await client.push(repository, image, "one")
@@ -435,14 +472,21 @@ async def test_deleted_referrer_is_no_longer_listed(client: Client, repository: 
     assert await client.list_referrers(repository, subject.digest) == []
 
 
-async def test_page_of_heavy_referrers_stays_under_four_mebibytes(client: Client, repository: str) -> None:
+async def test_pages_of_heavy_referrers_stay_under_four_mebibytes(client: Client, repository: str) -> None:
     subject = an_image().build()
-    for number in range(5):
-        artifact = an_artifact("application/vnd.heavy").annotated(n=str(number), filler="x" * 1_500_000)
-        await client.push(repository, artifact.about(subject).build())
-    answer = await client.get(f"/v2/{repository}/referrers/{subject.digest}")
-    assert len(answer.body) < 4 * 1024 * 1024
-    assert "Link" in answer.headers
+    sizes = [1_500_000, 4_100_000, 900_000, 900_000, 900_000, 4_100_000]
+    pushed = set()
+    for number, size in enumerate(sizes):
+        artifact = an_artifact("application/vnd.heavy").annotated(n=str(number), filler="x" * size)
+        pushed.add((await client.push(repository, artifact.about(subject).build())).digest)
+    found: list[str] = []
+    path: str | None = f"/v2/{repository}/referrers/{subject.digest}"
+    while path is not None:
+        answer = await client.get(path)
+        assert len(answer.body) <= 4 * 1024 * 1024 + 1024
+        found += [entry["digest"] for entry in answer.json()["manifests"]]
+        path = answer.headers["Link"].partition(">")[0][1:] if "Link" in answer.headers else None
+    assert (sorted(found), len(found)) == (sorted(pushed), len(sizes))
 
 
 # Events

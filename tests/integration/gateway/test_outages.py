@@ -29,7 +29,7 @@ class OwnPostgres:
     """A PostgreSQL of this test's own, to be stopped, killed, and started again on the same data."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
@@ -40,7 +40,7 @@ class OwnPostgres:
 
         async def run() -> None:
             self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-            async with embedded_postgres(self._folder / "postgres", socket_folder=self._folder / "run") as dsn:
+            async with embedded_postgres(self.folder / "postgres", socket_folder=self.folder / "run") as dsn:
                 self.dsn = dsn
                 ready.set()
                 await self._stop.wait()
@@ -57,7 +57,7 @@ class OwnPostgres:
 
     def kill(self) -> None:
         """As the out-of-memory killer would: no word to anybody."""
-        pid = int((self._folder / "postgres" / "data" / "postmaster.pid").read_text().split()[0])
+        pid = int((self.folder / "postgres" / "data" / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGKILL)
         self.stop()
 
@@ -91,7 +91,10 @@ async def test_database_that_is_away_means_503_at_once_and_no_acknowledgement(
 ) -> None:
     image, late = an_image(how).build(), an_image(f"{how} late").build()
     content = os.urandom(300 * KIB)
-    async with running_gateway(own_postgres.dsn) as gateway, open_client(gateway.url) as client:
+    async with (
+        running_gateway(own_postgres.dsn, folder=own_postgres.folder) as gateway,
+        open_client(gateway.url) as client,
+    ):
         repository = f"{REPOSITORY}-{how}"
         await client.push(repository, image, "latest")
         await client.push_content(repository, late)
@@ -138,7 +141,10 @@ async def test_database_that_is_away_means_503_at_once_and_no_acknowledgement(
 
 async def test_cut_connections_are_replaced_without_anybody_noticing(own_postgres: OwnPostgres) -> None:
     """Idle connections that a firewall or a fail-over cut: at most one answer is 503, then all is well."""
-    async with running_gateway(own_postgres.dsn) as gateway, open_client(gateway.url) as client:
+    async with (
+        running_gateway(own_postgres.dsn, folder=own_postgres.folder) as gateway,
+        open_client(gateway.url) as client,
+    ):
         image = an_image("cut").build()
         await client.push(REPOSITORY, image, "latest")
         for _ in range(3):

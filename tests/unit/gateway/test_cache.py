@@ -235,3 +235,22 @@ def test_content_that_is_too_large_or_there_already_changes_nothing() -> None:
         contents.put("b", b"y" * 40)
     contents.put("c", b"z" * 40)
     assert contents.find("b") == b"y" * 40
+
+
+async def test_answers_are_bounded_and_the_oldest_go_first(
+    cache: ExactCache, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("slipway_gateway.cache._MAX_ANSWERS", 3)
+    for number in range(5):
+        await cache.fill(number, database.read_at_once)
+    assert [number for number in range(5) if cache.find(number)] == [2, 3, 4]
+
+
+async def test_change_of_several_keys_drops_each_and_counts_each(cache: ExactCache, database: Database) -> None:
+    for key in (KEY, OTHER):
+        await cache.fill(key, database.read_at_once)
+    with cache.changing(KEY, OTHER, KEY):
+        database.value = "new"
+        assert cache.find(OTHER) is None
+    assert await look(cache, database) == "new"
+    assert cache.find(KEY) == "new", "a key named twice is free again as well"

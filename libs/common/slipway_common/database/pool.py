@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from slipway_common.errors import Misconfigured, Unavailable
 
+T = TypeVar("T")
 # A connection of one's own, or one borrowed from a pool.
 Connection: TypeAlias = "asyncpg.Connection | PoolConnectionProxy"
 
@@ -26,6 +27,7 @@ CONNECTION_ERRORS: tuple[type[BaseException], ...] = (
     asyncpg.exceptions.InsufficientResourcesError,
     asyncpg.exceptions.InternalClientError,
     asyncpg.exceptions.CannotConnectNowError,
+    asyncpg.exceptions.LockNotAvailableError,  # lock_timeout: others have held a row for too long
 )
 
 # A transaction that PostgreSQL undid because of another one: the same statements may be run again.
@@ -34,6 +36,19 @@ RETRYABLE_ERRORS: tuple[type[BaseException], ...] = (
     asyncpg.SerializationError,
     asyncpg.ForeignKeyViolationError,
 )
+
+
+_TRIES = 5
+
+
+async def retried(work: Callable[[], Awaitable[T]]) -> T:
+    """Run a whole transaction, again if PostgreSQL undid it because of another one. Unavailable if that goes on."""
+    for _ in range(_TRIES):
+        try:
+            return await work()
+        except RETRYABLE_ERRORS as exc:
+            failure = exc
+    raise Unavailable("others change the same content at the same time") from failure
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,9 @@ from slipway_common.oci.digests import Digest, InvalidDigest, parse_digest
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024  # what the specification asks registries to accept at least
 MAX_DESCRIPTORS = 20_000  # more than fit usefully in 4 MiB; bounds one transaction
+MAX_MEDIA_TYPE_LENGTH = 255  # RFC 6838, 4.2: two names of at most 127 characters
 _MAX_SIZE = 2**63 - 1
+_MAX_TEXT_LENGTH = 255  # RFC 6838, 4.2: two names of at most 127 characters and a slash
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 _TOP_KEYS = frozenset({
@@ -210,13 +212,13 @@ def _platform(value: object, where: str) -> Platform | None:
 def _text(value: dict[str, Any], key: str) -> str | None:
     text = value.get(key)
     if text is not None and (not isinstance(text, str) or not _is_plain(text)):
-        raise InvalidManifest(f"{key} must be a string without control characters")
+        raise InvalidManifest(f"{key} must be a string of at most 255 characters, none of them a control character")
     return text or None
 
 
 def _is_plain(text: str) -> bool:
-    """Whether there is nothing in it that headers, databases and terminals stumble over, NUL first of all."""
-    return _CONTROL.search(text) is None
+    """Whether it is no longer than a media type, without what headers, databases and terminals stumble over, NUL first of all."""
+    return len(text) <= _MAX_TEXT_LENGTH and _CONTROL.search(text) is None
 
 
 def _annotations(value: object, where: str) -> dict[str, str]:

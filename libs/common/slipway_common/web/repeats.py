@@ -168,7 +168,7 @@ def keeps_alive(request: bytes) -> bool:
     """Whether the connection goes on after `request`, with nothing following its head."""
     lowered = request.lower()
     return (
-        b" http/1.1\r\n" in lowered
+        lowered.partition(b"\r\n")[0].endswith(b" http/1.1")
         and b"\r\nconnection:" not in lowered
         and b"\r\nexpect:" not in lowered
         and b"\r\nupgrade:" not in lowered

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 
 from aiohttp import web
 
@@ -41,6 +41,8 @@ class PublicAddress:
             address = ip_address(remote or "")
         except ValueError:
             return False
+        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped  # as a socket that listens on every address sees IPv4
         return any(address in network for network in self._trusted)
 
 

@@ -21,7 +21,7 @@ from slipway_gateway.store.manifests import ManifestStore, Referrer
 from slipway_gateway.store.repositories import RepositoryStore
 
 MAX_PAGE = 1000
-# Pages of referrers end by weight as well: annotations are up to 4 MiB each, and clients read up to 4 MiB.
+# Pages of referrers end by weight as well, that of their manifests: clients read up to 4 MiB.
 _MAX_REFERRERS_BYTES = 3 * 1024 * 1024
 
 
@@ -67,15 +67,17 @@ class ListHandlers:
         artifact_type = _plain(call, "artifactType") or None
         limit = _limit(call)
         found: list[Referrer] = []
+        more = False
         if call.repository is not None and limit:
-            found = await self.manifests.list_referrers(
+            found, more = await self.manifests.list_referrers(
                 call.repository.id,
                 subject,
                 artifact_type=artifact_type,
                 after=_after(call),
-                limit=limit + 1,
+                limit=limit,
+                max_bytes=_MAX_REFERRERS_BYTES,
             )
-        page, more = _page_by_weight(found, limit)
+        page = [_referrer(referrer) for referrer in found]
         index = {"schemaVersion": 2, "mediaType": media_types.OCI_INDEX, "manifests": page}
         response = web.Response(body=orjson.dumps(index), headers={"Content-Type": media_types.OCI_INDEX})
         if artifact_type is not None:
@@ -84,18 +86,6 @@ class ListHandlers:
             extra = {"artifactType": artifact_type} if artifact_type is not None else {}
             response.headers["Link"] = _link(call, n=limit, last=page[-1]["digest"], **extra)
         return response
-
-
-def _page_by_weight(found: list[Referrer], limit: int) -> tuple[list[dict[str, Any]], bool]:
-    page: list[dict[str, Any]] = []
-    weight = 0
-    for referrer in found[:limit]:
-        entry = _referrer(referrer)
-        weight += len(orjson.dumps(entry))
-        if page and weight > _MAX_REFERRERS_BYTES:
-            return page, True
-        page.append(entry)
-    return page, len(found) > limit > 0
 
 
 def _referrer(referrer: Referrer) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class PageQuery(BaseModel):
 
 
 class EventsQuery(BaseModel):
-    after: int = Field(0, ge=0, description="Only events with a larger sequence number.")
+    after: int = Field(0, ge=0, le=2**63 - 1, description="Only events with a larger sequence number.")
     n: int = Field(100, ge=1, le=1000, description="Entries in a page.")
 
 

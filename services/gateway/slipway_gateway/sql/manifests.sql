@@ -61,12 +61,21 @@ WITH gone AS (
 SELECT digest FROM gone
 
 -- name: list_referrers
-SELECT digest, media_type, artifact_type, octet_length(body) AS size_bytes, annotations
-FROM gateway.manifests
-WHERE repository_id = $1 AND subject_digest = $2 AND deleted_at IS NULL AND digest > $3
-  AND ($4::text IS NULL OR artifact_type = $4)
+-- At most $5 of them, and no more than weigh $6 bytes (but one at the least): annotations are as long as manifests may be.
+SELECT digest, media_type, artifact_type, size_bytes, annotations, found
+FROM (
+    SELECT page.*, sum(size_bytes) OVER (ORDER BY digest) AS so_far, count(*) OVER () AS found
+    FROM (
+        SELECT digest, media_type, artifact_type, octet_length(body) AS size_bytes, annotations
+        FROM gateway.manifests
+        WHERE repository_id = $1 AND subject_digest = $2 AND deleted_at IS NULL AND digest > $3
+          AND ($4::text IS NULL OR artifact_type = $4)
+        ORDER BY digest
+        LIMIT $5
+    ) page
+) weighed
+WHERE so_far <= $6 OR so_far = size_bytes
 ORDER BY digest
-LIMIT $5
 
 -- name: snapshot_manifests
 SELECT digest, media_type, artifact_type, subject_digest, octet_length(body) AS size_bytes, pushed_at, pushed_by

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import asyncpg
 import orjson
 
-from slipway_common.database.pool import Connection, Database, database_errors
+from slipway_common.database.pool import Connection, Database, database_errors, retried
 from slipway_common.database.queries import load_queries
 from slipway_common.errors import Conflict
 from slipway_common.oci.digests import Digest
@@ -85,9 +85,12 @@ class BlobStore:
         the last link anywhere the blob, whose key joins the reclaim list.
         """
         with database_errors(), self._cache.changing(blob_key(repository_id, digest)):
-            async with self._pool.acquire() as connection, connection.transaction():
-                await self._cache.guard(connection)
-                return await self._unlink(connection, repository_id, digest)
+            return await retried(lambda: self._unlink_once(repository_id, digest))
+
+    async def _unlink_once(self, repository_id: int, digest: Digest) -> bool:
+        async with self._pool.acquire() as connection, connection.transaction():
+            await self._cache.guard(connection)
+            return await self._unlink(connection, repository_id, digest)
 
     async def _unlink(self, connection: Connection, repository_id: int, digest: Digest) -> bool:
         if await connection.fetchval(_sql.lock_link, repository_id, digest) is None:

@@ -178,11 +178,14 @@ class ManifestStore:
         return [row["name"] for row in rows]
 
     async def list_referrers(
-        self, repository_id: int, subject: Digest, *, artifact_type: str | None, after: str, limit: int
-    ) -> list[Referrer]:
-        """Living manifests whose subject is `subject`, by digest."""
+        self, repository_id: int, subject: Digest, *, artifact_type: str | None, after: str, limit: int, max_bytes: int
+    ) -> tuple[list[Referrer], bool]:
+        """Living manifests whose subject is `subject`, by digest, until they weigh `max_bytes`; and whether there are more."""
         with database_errors():
-            rows = await self._pool.fetch(_sql.list_referrers, repository_id, subject, after, artifact_type, limit)
+            rows = await self._pool.fetch(
+                _sql.list_referrers, repository_id, subject, after, artifact_type, limit + 1, max_bytes
+            )
+        more = bool(rows) and rows[0]["found"] > min(len(rows), limit)
         return [
             Referrer(
                 digest=row["digest"],
@@ -191,8 +194,8 @@ class ManifestStore:
                 size_bytes=row["size_bytes"],
                 annotations=orjson.loads(row["annotations"]) if row["annotations"] else {},
             )
-            for row in rows
-        ]
+            for row in rows[:limit]
+        ], more
 
     async def snapshot_page(
         self, repository_id: int, *, after: str, limit: int
