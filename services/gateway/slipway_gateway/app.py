@@ -77,8 +77,8 @@ class Gateway:
         lease = timedelta(seconds=settings.blob_lease_s)
         log, announce = EventLog("slipway/gateway"), runtime.announcer.announce
         self.runtime, self.settings, self.objects, self.log = runtime, settings, objects, log
-        self.cache = ExactCache()
-        self.content = ContentCache(max_bytes=settings.cache_bytes, max_item_bytes=_SMALL_BLOB_BYTES)
+        self.cache = ExactCache(max_bytes=settings.cache_bytes // 2)
+        self.content = ContentCache(max_bytes=settings.cache_bytes // 2, max_item_bytes=_SMALL_BLOB_BYTES)
         self.principals = PrincipalStore(database)
         self.repositories = RepositoryStore(database, log)
         self.manifests = ManifestStore(database, self.cache, lease=lease)

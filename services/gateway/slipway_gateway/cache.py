@@ -31,7 +31,8 @@ _SOLO_LOCK = 7_305_519_204_117_032
 _CHECK_EVERY_S = 1.0
 # By then a gateway whose connection ended has seen that, and begins no change without the guard.
 _NOTICED_AFTER = timedelta(seconds=0.5)
-_MAX_ANSWERS = 200_000
+# What an answer takes beside the `weight_bytes` it may have: key, object, entries in two tables.
+_ANSWER_BYTES = 600
 # A COMMIT whose answer was lost is carried out or undone by then: the server ends idle transactions after 60 s.
 OUTCOME_KNOWN_AFTER_S = 90.0
 _OUTCOME_UNKNOWN: tuple[type[BaseException], ...] = (Unavailable, *CONNECTION_ERRORS)
@@ -68,8 +69,11 @@ def blob_key(repository_id: int, digest: Digest) -> tuple[str, int, str]:
 class ExactCache:
     """Changeable answers, by key. Only positive ones are kept, so that additions need to drop nothing but lists."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_bytes: int = 64 * 1024 * 1024) -> None:
         self._answers: OrderedDict[Hashable, Any] = OrderedDict()
+        self._weights: dict[Hashable, int] = {}
+        self._max_bytes = max_bytes
+        self._used_bytes = 0
         self._changing: dict[Hashable, int] = {}
         self._alone = False
         self._enabled = False
@@ -94,6 +98,8 @@ class ExactCache:
         self._alone = self._enabled = False
         self._generation += 1
         self._answers.clear()
+        self._weights.clear()
+        self._used_bytes = 0
         _exact.set(0)
 
     def find(self, key: Hashable) -> Any:
@@ -114,10 +120,20 @@ class ExactCache:
         generation = self._generation
         loaded = await load()
         if loaded is not None and self._enabled and generation == self._generation and key not in self._changing:
-            self._answers[key] = loaded
-            if len(self._answers) > _MAX_ANSWERS:
-                self._answers.popitem(last=False)
+            self._keep(key, loaded)
         return loaded
+
+    def _keep(self, key: Hashable, answer: object) -> None:
+        self._remove(key)
+        self._answers[key] = answer
+        self._weights[key] = weight = _ANSWER_BYTES + getattr(answer, "weight_bytes", 0)
+        self._used_bytes += weight
+        while self._used_bytes > self._max_bytes:
+            self._remove(next(iter(self._answers)))
+
+    def _remove(self, key: Hashable) -> None:
+        if self._answers.pop(key, None) is not None:
+            self._used_bytes -= self._weights.pop(key)
 
     @property
     def guard_key(self) -> int | None:
@@ -160,7 +176,7 @@ class ExactCache:
     def _drop(self, keys: tuple[Hashable, ...]) -> None:
         self._generation += 1
         for key in keys:
-            self._answers.pop(key, None)
+            self._remove(key)
 
 
 class ContentCache:

@@ -97,22 +97,27 @@ class Reads:
 class TagPages:
     """Pages of one repository's tags, as long as none of them changes."""
 
+    weight_bytes = 128 * 1024  # the most that those names take
+
     def __init__(self, store: RepositoryStore, repository_id: int) -> None:
         self._store = store
         self._repository_id = repository_id
         self._pages: dict[tuple[str, int], list[str]] = {}
+        self._room = _MAX_NAMES
 
     async def get(self, *, after: str, limit: int) -> list[str]:
         """Tags above `after`, in byte order."""
         page = self._pages.get((after, limit))
         if page is None:
             page = await self._store.list_tags(self._repository_id, after=after, limit=limit)
-            if len(self._pages) < _MAX_PAGES:
+            self._room -= len(page)
+            if self._room >= 0:
                 self._pages[after, limit] = page
         return page
 
 
-_MAX_PAGES = 64
+# So many names of one list are remembered, in whatever pages; enough for the longest page and some short ones.
+_MAX_NAMES = 1200
 
 
 def _ready(pages: TagPages) -> Callable[[], Awaitable[TagPages | None]]:

@@ -8,7 +8,9 @@ import random
 import pytest
 
 from slipway_common.errors import Unavailable
+from slipway_common.oci.digests import Digest
 from slipway_gateway.cache import ContentCache, ExactCache
+from slipway_gateway.store.manifests import StoredManifest
 
 KEY = ("tag", 1, "latest")
 OTHER = ("tag", 1, "other")
@@ -237,13 +239,34 @@ def test_content_that_is_too_large_or_there_already_changes_nothing() -> None:
     assert contents.find("b") == b"y" * 40
 
 
-async def test_answers_are_bounded_and_the_oldest_go_first(
-    cache: ExactCache, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("slipway_gateway.cache._MAX_ANSWERS", 3)
+async def test_answers_are_bounded_and_the_oldest_go_first(database: Database) -> None:
+    cache = ExactCache(max_bytes=3 * 600)
+    cache.enable()
     for number in range(5):
         await cache.fill(number, database.read_at_once)
     assert [number for number in range(5) if cache.find(number)] == [2, 3, 4]
+
+
+async def test_heavy_answers_take_the_room_of_many() -> None:
+    cache = ExactCache(max_bytes=10_000)
+    cache.enable()
+    manifest = StoredManifest(Digest("sha256:" + "a" * 64), "type", b"x" * 9000, None)
+
+    async def load() -> StoredManifest:
+        return manifest
+
+    async def load_light() -> str:
+        return "light"
+
+    await cache.fill("heavy", load)
+    assert cache.find("heavy") is manifest
+    await cache.fill("light", load_light)
+    assert cache.find("heavy") is None
+    for _ in range(20):
+        with cache.changing("light"):
+            pass
+        await cache.fill("light", load_light)
+    assert cache.find("light") == "light", "what was dropped still counts"
 
 
 async def test_change_of_several_keys_drops_each_and_counts_each(cache: ExactCache, database: Database) -> None:

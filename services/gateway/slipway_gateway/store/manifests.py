@@ -30,6 +30,11 @@ class StoredManifest:
     body: bytes
     subject_digest: Digest | None
 
+    @property
+    def weight_bytes(self) -> int:
+        """What remembering it takes."""
+        return len(self.body)
+
 
 @dataclass(frozen=True, slots=True)
 class Child:
