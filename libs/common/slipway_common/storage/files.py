@@ -76,7 +76,7 @@ class FileStore:
         try:
             _write_fully(descriptor, content)
             os.fsync(descriptor)
-            _fsync_folder(path.parent)
+            self._folders.sync(path.parent)
         except OSError as exc:
             _unlink_quietly(path)
             raise storage_error(exc, path) from exc
@@ -321,7 +321,7 @@ class FileWriter:
             if self._dirty:
                 os.fsync(self._fd)
             if not self._entry_durable:
-                _fsync_folder(self._path.parent)
+                self._store.folders.sync(self._path.parent)
         except OSError as exc:
             # After a failed fsync the kernel calls the pages clean: a second fsync would succeed without the bytes.
             _unlink_quietly(self._path)
@@ -421,6 +421,14 @@ class FileReader:
         return chunk
 
 
+class _Turn:
+    """The syncs of one folder, by number: the last that began, that succeeded, that failed."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.begun = self.done = self.failed = 0
+
+
 class _Folders:
     """Makes folders and their entries durable, each once per process.
 
@@ -431,6 +439,27 @@ class _Folders:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._durable: set[Path] = set()
+        self._turns: dict[Path, _Turn] = {}
+
+    def sync(self, folder: Path) -> None:
+        """Make the entries of a folder durable. Who comes while that is being done shares the next time with others.
+
+        Raises OSError, to all who shared it: what one fsync failed to write, the next one knows nothing of.
+        """
+        turn = self._turns.setdefault(folder, _Turn())
+        arrived = turn.begun
+        with turn.lock:
+            if turn.failed > arrived:
+                raise OSError(errno.EIO, "the folder could not be made durable", str(folder))
+            if turn.done > arrived:
+                return  # one that began after we came
+            turn.begun += 1
+            try:
+                _fsync_folder(folder)
+            except OSError:
+                turn.failed = turn.begun
+                raise
+            turn.done = turn.begun
 
     def ensure(self, folder: Path) -> None:
         """Make the folder if need be; raises OSError."""

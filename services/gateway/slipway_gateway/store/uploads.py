@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+import time
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -50,7 +52,7 @@ class UploadStore:
         self, repository_id: int, principal: str, *, algorithm: str, lease_token: uuid.UUID | None = None
     ) -> UploadSession:
         """Begin a session; with a lease token the caller is its writer already."""
-        upload_id = uuid.uuid4()
+        upload_id = new_upload_id()
         key = storage_key_of(upload_id)
         with database_errors():
             await self._relaxed.execute(
@@ -140,9 +142,19 @@ class UploadStore:
             return int(await self._pool.fetchval(_sql.reap_uploads, idle, limit))
 
 
+def new_upload_id() -> uuid.UUID:
+    """A UUID of version 7 (RFC 9562): milliseconds since 1970, then 74 random bits."""
+    stamp = time.time_ns() // 1_000_000
+    return uuid.UUID(int=stamp << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0x2 << 62 | secrets.randbits(62))
+
+
 def storage_key_of(upload_id: uuid.UUID) -> str:
-    """Where a session's bytes go: an opaque key, random and never used twice. Two characters spread objects over folders."""
-    return f"blobs/{upload_id.hex[:2]}/{upload_id.hex}"
+    """Where a session's bytes go: an opaque key, never used twice.
+
+    The folder, one of 256, comes from the id's time and changes every 16 s: objects spread evenly, yet what is uploaded at the
+    same moment shares a folder, and with it the work of making the folder's entries durable.
+    """
+    return f"blobs/{upload_id.int >> 94 & 0xFF:02x}/{upload_id.hex}"
 
 
 def _session(row: asyncpg.Record) -> UploadSession:
