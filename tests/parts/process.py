@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import itertools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -23,11 +26,18 @@ class NotStarted(Exception):
     """A program did not come up; the message ends with the last lines it printed."""
 
 
+# Below the ports that the kernel gives to clients (32768 and up): one of those may be taken between our asking and a server's
+# listening. From a place by chance, so that two runs on one machine do not meet.
+_ports = itertools.cycle(random.sample(range(11_000, 32_000), 21_000))
+
+
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody uses at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nobody uses at this moment, and that this run has not handed out lately."""
+    for port in _ports:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("the cycle of ports has no end")
 
 
 def temporary_folder(name: str) -> Path:
