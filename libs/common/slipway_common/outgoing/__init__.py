@@ -1,0 +1,1 @@
+"""Requests to places that users, not operators, have named."""
