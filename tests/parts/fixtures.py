@@ -12,6 +12,7 @@ from tests.parts.containers import ContainerKafka, ContainerPostgres, ContainerS
 from tests.parts.docker import DockerEngine
 from tests.parts.install import is_installed
 from tests.parts.kafka import KafkaBroker
+from tests.parts.keycloak import KeycloakServer
 from tests.parts.postgres import PostgresServer, find_binaries
 from tests.parts.registry import DistributionRegistry
 from tests.parts.s3 import S3Server
@@ -103,6 +104,15 @@ def docker_engine() -> Iterator[DockerEngine]:
     engine = DockerEngine().start()
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="session")
+def keycloak() -> Iterator[KeycloakServer]:
+    """An OpenID provider for the run: make a realm of your own in it."""
+    require("java", "keycloak")
+    server = KeycloakServer().start()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="module")

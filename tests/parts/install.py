@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,9 @@ from tests.parts.versions import (
     PARTS,
     DebianPackages,
     GoProgram,
+    MavenArchive,
     MavenJars,
+    archive_folder,
     cache_folder,
     jars_folder,
     program_path,
@@ -45,6 +48,8 @@ def is_installed(part: str) -> bool:
         return all(_find_program(program) for program in described.programs)
     if isinstance(described, GoProgram):
         return program_path(part).exists() and _read_stamp(part) == described.version
+    if isinstance(described, MavenArchive):
+        return _read_stamp(part) == described.version and archive_folder(part).is_dir()
     return _read_stamp(part) == described.version and any(jars_folder(part).glob("*.jar"))
 
 
@@ -66,6 +71,8 @@ def install(names: Sequence[str]) -> list[str]:
                 _say(f"{name} {described.version}: installing")
                 if isinstance(described, GoProgram):
                     _install_go(name, described)
+                elif isinstance(described, MavenArchive):
+                    _install_archive(name, described)
                 else:
                     _install_maven(name, described)
         except NotInstalled as exc:
@@ -138,8 +145,7 @@ def _install_go(name: str, program: GoProgram) -> None:
 
 
 def _install_maven(name: str, jars: MavenJars) -> None:
-    if shutil.which("mvn") is None:
-        raise NotInstalled("there is no Maven on this machine")
+    _require_maven()
     target = jars_folder(name)
     with tempfile.TemporaryDirectory(prefix="build-", dir=cache_folder()) as folder:
         (Path(folder) / "pom.xml").write_text(_make_pom(jars))
@@ -151,6 +157,31 @@ def _install_maven(name: str, jars: MavenJars) -> None:
         shutil.rmtree(target, ignore_errors=True)
         (Path(folder) / "lib").rename(target)
     _write_stamp(name, jars.version)
+
+
+def _install_archive(name: str, archive: MavenArchive) -> None:
+    _require_maven()
+    target = archive_folder(name)
+    with tempfile.TemporaryDirectory(prefix="build-", dir=cache_folder()) as folder:
+        _run(
+            ["mvn", "-q", "-B", "dependency:copy", f"-Dartifact={archive.artifact}", f"-DoutputDirectory={folder}/zip"],
+            timeout_s=_MAVEN_TIMEOUT_S,
+            cwd=Path(folder),
+        )
+        (packed,) = (Path(folder) / "zip").glob("*.zip")
+        with zipfile.ZipFile(packed) as content:
+            content.extractall(folder)
+        unpacked = Path(folder) / target.name
+        if archive.prepare:
+            _run(archive.prepare, timeout_s=_MAVEN_TIMEOUT_S, cwd=unpacked)
+        shutil.rmtree(target, ignore_errors=True)
+        unpacked.rename(target)
+    _write_stamp(name, archive.version)
+
+
+def _require_maven() -> None:
+    if shutil.which("mvn") is None:
+        raise NotInstalled("there is no Maven on this machine")
 
 
 def _make_pom(jars: MavenJars) -> str:
@@ -167,7 +198,13 @@ def _make_pom(jars: MavenJars) -> str:
     )
 
 
-def _run(command: Sequence[str], *, timeout_s: float, environment: dict[str, str] | None = None) -> None:
+def _run(
+    command: Sequence[str],
+    *,
+    timeout_s: float,
+    environment: dict[str, str] | None = None,
+    cwd: Path | None = None,
+) -> None:
     """Run a package client quietly; a failure or a time-out is tried again, then raised with its last lines."""
     reason = ""
     for attempt in range(1, _ATTEMPTS + 1):
@@ -181,6 +218,7 @@ def _run(command: Sequence[str], *, timeout_s: float, environment: dict[str, str
                 timeout=timeout_s,
                 check=False,
                 env={**os.environ, **(environment or {})},
+                cwd=cwd,
             )
         except subprocess.TimeoutExpired:
             reason = f"no answer within {timeout_s:.0f} s"

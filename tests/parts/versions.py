@@ -30,6 +30,15 @@ class MavenJars:
 
 
 @dataclass(frozen=True, slots=True)
+class MavenArchive:
+    """A program that Maven has as one zip file, with a folder `<part>-<version>` in it, and what to run there once."""
+
+    artifact: str
+    version: str
+    prepare: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class DebianPackages:
     """Programs of the distribution; its own version, for these are what people have."""
 
@@ -37,9 +46,10 @@ class DebianPackages:
     programs: tuple[str, ...] = field(default=())
 
 
-Part = GoProgram | MavenJars | DebianPackages
+Part = GoProgram | MavenJars | MavenArchive | DebianPackages
 
 KAFKA_VERSION = "4.2.0"
+KEYCLOAK_VERSION = "26.4.0"
 
 # In the order they are built: what most tests wait for comes first, the two slow ones (minutes each) last.
 PARTS: Mapping[str, Part] = {
@@ -58,6 +68,12 @@ PARTS: Mapping[str, Part] = {
             "org.slf4j:slf4j-simple:1.7.36",
         ),
         KAFKA_VERSION,
+    ),
+    "keycloak": MavenArchive(
+        f"org.keycloak:keycloak-quarkus-dist:{KEYCLOAK_VERSION}:zip",
+        KEYCLOAK_VERSION,
+        # Takes half a minute, and would else be done by every start.
+        prepare=("sh", "bin/kc.sh", "build", "--db=dev-mem"),
     ),
     "conformance": GoProgram(
         "github.com/opencontainers/distribution-spec/conformance", "v0.0.0-20260831232431-97274622c111"
@@ -95,6 +111,13 @@ def jars_folder(part: str) -> Path:
     """Where the jars of a Maven part are, or will be once they are installed."""
     described = PARTS[part]
     assert isinstance(described, MavenJars)
+    return cache_folder() / f"{part}-{described.version}"
+
+
+def archive_folder(part: str) -> Path:
+    """Where a Maven archive is unpacked, or will be once it is installed."""
+    described = PARTS[part]
+    assert isinstance(described, MavenArchive)
     return cache_folder() / f"{part}-{described.version}"
 
 
