@@ -17,7 +17,7 @@ import pytest
 
 from slipway_common.errors import Unavailable
 from slipway_common.events import positions
-from slipway_common.events.event import Event, repository_stream
+from slipway_common.events.event import Event, Origin, repository_stream
 from slipway_common.events.retention import trim
 from tests.contract.bus.transports import Transport, Worker
 from tests.contract.bus.world import Recorder, World, fact, wait_until
@@ -57,7 +57,7 @@ async def test_seq_has_no_gaps_where_writers_roll_back(world: World, transport: 
         for turn in range(20):
             try:
                 async with world.pool.acquire() as connection, connection.transaction():
-                    await world.log.append(connection, "repository/1", [fact()], actor=None, request_id=None)
+                    await world.log.append(connection, "repository/1", [fact()], Origin(None, None))
                     if (turn + number) % 3 == 0:
                         raise ChangedMind
             except ChangedMind:

@@ -8,7 +8,7 @@ import asyncpg
 
 from slipway_common.bus.embedded import EmbeddedBus
 from slipway_common.bus.watch import Pace
-from slipway_common.events.event import NewEvent
+from slipway_common.events.event import NewEvent, Origin
 from tests.contract.bus.world import Recorder, World, fact, wait_until
 
 SWEEPS_ONLY = Pace(sweep_s=0.1, compare_s=3600)
@@ -16,7 +16,7 @@ COMPARISONS_ONLY = Pace(sweep_s=None, compare_s=0.3)
 
 
 async def append_in(world: World, connection: asyncpg.Connection, stream: str, *facts: NewEvent) -> None:
-    await world.log.append(connection, stream, facts or [fact()], actor=None, request_id=None)
+    await world.log.append(connection, stream, facts or [fact()], Origin(None, None))
 
 
 async def test_a_sweep_finds_an_event_whose_hint_never_came(world: World) -> None:

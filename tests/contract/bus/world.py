@@ -16,7 +16,7 @@ from slipway_common.database.migrations import upgrade
 from slipway_common.database.pool import CONNECTION_ERRORS, open_database
 from slipway_common.events import positions
 from slipway_common.events.catalogue import RepositoryRef, TagDeleted
-from slipway_common.events.event import Event, NewEvent, repository_stream
+from slipway_common.events.event import Event, NewEvent, Origin, repository_stream
 from slipway_common.events.log import EventLog
 from slipway_common.events.positions import Start
 
@@ -50,7 +50,7 @@ class World:
         name = repository_stream(stream) if isinstance(stream, int) else stream
         async with self.pool.acquire() as connection, connection.transaction():
             facts = [fact(text) for _ in range(count)]
-            last = await self.log.append(connection, name, facts, actor="ann", request_id="r-1")
+            last = await self.log.append(connection, name, facts, Origin("ann", "r-1"))
         if hint:
             await self.log.hint(self.pool, [name])
         return last

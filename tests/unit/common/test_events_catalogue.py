@@ -23,6 +23,8 @@ from slipway_common.events.log import EnvelopeTooLarge, _encode
 REPOSITORY = RepositoryRef(id=1, name="acme/hello", namespace="acme")
 DIGEST = "sha256:" + "a" * 64
 ROOM = MAX_ENVELOPE_BYTES - 1000
+# What an event can be about: each names the one whose story it is part of.
+ABOUT = {"repository", "namespace", "account", "team", "robot", "subject", "owner"}
 
 
 def pushed(*, platforms: int = 0, tags: int = 1, replaced: int = 0) -> ImagePushed:
@@ -49,13 +51,30 @@ def encoded(payload: Payload) -> dict[str, object]:
 def test_types_are_versioned_past_tense_and_unique() -> None:
     types = [payload.TYPE for payload in PAYLOADS]
     assert len(set(types)) == len(types)
-    assert all(re.fullmatch(r"slipway\.[a-z]+\.[a-z]+ed\.v[0-9]+", name) for name in types)
+    past = r"slipway\.[a-z]+\.(?:[a-z]+-)?(?:[a-z]+ed|given|taken)\.v[0-9]+"
+    assert [name for name in types if not re.fullmatch(past, name)] == []
+
+
+def test_every_payload_of_the_module_is_in_the_catalogue() -> None:
+    assert set(PAYLOADS) == {one for one in Payload.__subclasses__() if one.__module__ == Payload.__module__}
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_every_payload_and_field_that_needs_it_is_explained(payload: type[Payload]) -> None:
     assert payload.__doc__
-    assert "repository" in payload.model_fields
+    assert ABOUT & set(payload.model_fields)
+
+
+def test_every_event_of_a_repository_says_which_one_it_is() -> None:
+    for payload in PAYLOADS:
+        about_one = payload.TYPE.split(".")[1] in ("repository", "manifest", "image", "referrer", "tag")
+        assert ("repository" in payload.model_fields) == about_one, payload
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_no_event_carries_what_nobody_else_may_know(payload: type[Payload]) -> None:
+    secrets = {"password", "password_hash", "secret", "token", "hash", "address", "email"}
+    assert not secrets & set(payload.model_fields)
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)

@@ -76,6 +76,13 @@ def test_absent_attributes_are_left_out() -> None:
     assert {"subject", "actor", "requestid"}.isdisjoint(body)
 
 
+def test_address_of_a_caller_stays_in_the_log() -> None:
+    body = to_cloudevent_json(an_event(address="192.0.2.7"))
+    assert b"192.0.2.7" not in body
+    assert "address" not in orjson.loads(body)
+    assert parse_cloudevent_json(envelope(address="192.0.2.7")).address is None
+
+
 def test_times_are_sent_in_utc() -> None:
     local = datetime(2026, 11, 24, 5, 0, tzinfo=timezone(timedelta(hours=2)))
     assert orjson.loads(to_cloudevent_json(an_event(time=local)))["time"] == "2026-11-24T03:00:00Z"

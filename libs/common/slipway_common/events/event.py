@@ -47,12 +47,21 @@ class BadEnvelope(InvalidInput):
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose doing something is: who, by which request, from which address; where known."""
+
+    actor: str | None
+    request_id: str | None
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """A fact of the past, as it stands in the log.
 
     `seq` counts the events of one `stream` from 1 without gaps, in the order of their commits. `epoch` tells histories
-    apart: it is raised when a database is restored. `actor` is who did it and `request_id` the request it was done by,
-    where known.
+    apart: it is raised when a database is restored. `actor` is who did it, `request_id` the request it was done by and
+    `address` where that came from, where known; the address stays in the log and is not carried further.
     """
 
     id: UUID
@@ -66,6 +75,7 @@ class Event:
     actor: str | None
     request_id: str | None
     data: dict[str, Any]
+    address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

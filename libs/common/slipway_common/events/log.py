@@ -13,7 +13,7 @@ import orjson
 from slipway_common.database.queries import load_queries
 from slipway_common.errors import InvalidInput
 from slipway_common.events import metrics
-from slipway_common.events.event import MAX_ENVELOPE_BYTES, Event, NewEvent
+from slipway_common.events.event import MAX_ENVELOPE_BYTES, Event, NewEvent, Origin
 
 if TYPE_CHECKING:
     import asyncpg
@@ -44,6 +44,15 @@ class Bounds:
     seq: int
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where an event stands among those of all streams, by time."""
+
+    time: datetime
+    stream: str
+    seq: int
+
+
 class EventLog:
     """The log as its writers and readers see it; `source` is who the events written here are from."""
 
@@ -55,9 +64,7 @@ class EventLog:
         connection: Connection,
         stream: str,
         events: Sequence[NewEvent],
-        *,
-        actor: str | None,
-        request_id: str | None,
+        origin: Origin,
     ) -> int:
         """Write `events` in the caller's transaction; return the seq of the last one.
 
@@ -65,7 +72,7 @@ class EventLog:
         to the order of commits. Several streams: in sorted order. One round trip. Raises EnvelopeTooLarge, ValueError
         for no events.
         """
-        arguments = self.arguments(stream, events, actor=actor, request_id=request_id)
+        arguments = self.arguments(stream, events, origin)
         last_seq: int = await connection.fetchval(SQL.append, *arguments)
         self.count(len(events))
         return last_seq
@@ -74,9 +81,8 @@ class EventLog:
         self,
         stream: str,
         events: Sequence[NewEvent],
+        origin: Origin,
         *,
-        actor: str | None,
-        request_id: str | None,
         reserve_bytes: int = 0,
     ) -> tuple[Any, ...]:
         """What the SQL function log.append takes, for a service's own function that ends with a call of it.
@@ -85,7 +91,8 @@ class EventLog:
         """
         if not events:
             raise ValueError("nothing to append")
-        room = MAX_ENVELOPE_BYTES - _FIXED_ENVELOPE_BYTES - _size(self._source) - _size(actor) - _size(request_id)
+        named = _size(self._source) + _size(origin.actor) + _size(origin.request_id)
+        room = MAX_ENVELOPE_BYTES - _FIXED_ENVELOPE_BYTES - named
         return (
             stream,
             [uuid.uuid4() for _ in events],
@@ -93,8 +100,9 @@ class EventLog:
             [event.subject for event in events],
             [_encode(event, room - reserve_bytes) for event in events],
             self._source,
-            actor,
-            request_id,
+            origin.actor,
+            origin.request_id,
+            origin.address,
         )
 
     def count(self, events: int) -> None:
@@ -107,6 +115,21 @@ class EventLog:
         The first one's seq is above `after + 1` when retention has taken those between.
         """
         return [to_event(row) for row in await connection.fetch(SQL.read, stream, after, limit)]
+
+    async def search(
+        self,
+        connection: Executor,
+        *,
+        actor: str | None = None,
+        stream: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        before: Place | None = None,
+        limit: int,
+    ) -> list[Event]:
+        """Return up to `limit` events, the newest first; `before` continues a page."""
+        at = (before.time, before.stream, before.seq) if before is not None else (None, None, None)
+        return [to_event(row) for row in await connection.fetch(SQL.search, actor, stream, since, until, *at, limit)]
 
     async def bounds(self, connection: Executor, stream: str) -> Bounds:
         row = await connection.fetchrow(SQL.bounds, stream)
@@ -208,4 +231,5 @@ def to_event(row: Any) -> Event:
         actor=row["actor"],
         request_id=row["request_id"],
         data=orjson.loads(row["data"]),
+        address=row.get("address"),
     )

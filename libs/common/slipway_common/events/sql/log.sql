@@ -1,9 +1,20 @@
 -- name: append
-SELECT log.append($1, $2, $3, $4, $5, $6, $7, $8)
+SELECT log.append($1, $2, $3, $4, $5, $6, $7, $8, $9)
 
 -- name: read
-SELECT stream, seq, epoch, id, type, source, time, subject, actor, request_id, data
+SELECT stream, seq, epoch, id, type, source, time, subject, actor, request_id, address, data
 FROM log.events WHERE stream = $1 AND seq > $2 ORDER BY seq LIMIT $3
+
+-- name: search
+-- Events of any stream by who caused them ($1), of one stream ($2), in a span of time, the newest first; $5 to $7 are the place of
+-- the last one of the page before.
+SELECT stream, seq, epoch, id, type, source, time, subject, actor, request_id, address, data
+FROM log.events
+WHERE ($1::text IS NULL OR actor = $1) AND ($2::text IS NULL OR stream = $2)
+  AND ($3::timestamptz IS NULL OR time >= $3) AND ($4::timestamptz IS NULL OR time < $4)
+  AND ($5::timestamptz IS NULL OR (time, stream, seq) < ($5, $6::text, $7::bigint))
+ORDER BY time DESC, stream DESC, seq DESC
+LIMIT $8
 
 -- name: bounds
 SELECT seq, first_seq FROM log.streams WHERE stream = $1
