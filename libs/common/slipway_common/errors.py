@@ -4,8 +4,10 @@
     ├── InvalidInput        the caller must change the request
     ├── NotFound            nothing there by that name
     ├── Conflict            true at another time, or for another caller
+    ├── PreconditionFailed  changed since you looked
     ├── Unauthenticated     who are you?
     ├── Denied              known, but not allowed
+    ├── TooMany             asked too often: try again later
     ├── Unavailable         a part we depend on is away: try again later
     └── Misconfigured       an operator must change the settings
 
@@ -43,6 +45,18 @@ class Unauthenticated(SlipwayError):
 
 class Denied(SlipwayError):
     """The identity is known and has no right to do this."""
+
+
+class PreconditionFailed(SlipwayError):
+    """The resource is not in the state that the request was made for."""
+
+
+class TooMany(SlipwayError):
+    """Whoever asks has done so too often; the same request may succeed after `retry_after_s` seconds."""
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class Unavailable(SlipwayError):

@@ -30,8 +30,8 @@ from pydantic import (
 from slipway_common.errors import Misconfigured
 
 PREFIX = "SLIPWAY_"
-# Variables with our prefix that are not settings: where the file is, and switches of the tests and tools.
-_NOT_SETTINGS = re.compile(r"SLIPWAY_(CONFIG$|TEST_|PARTS_|BENCH_|KILLS$|FAIL_|WORKER_)")
+# Variables with our prefix that are not settings: where the file is, the client's login, switches of the tests and tools.
+_NOT_SETTINGS = re.compile(r"SLIPWAY_(CONFIG$|URL$|TOKEN$|TEST_|PARTS_|BENCH_|KILLS$|FAIL_|WORKER_)")
 
 
 def setting(
@@ -140,6 +140,12 @@ class CommonSettings(BaseModel):
         None,
         "Where this service answers the other services, as HOST:PORT or unix:/path. Unset: a Unix socket in a private folder.",
         danger="Calls are signed, but not encrypted: keep the port inside the cluster's network.",
+    )
+    outgoing_networks: Networks = setting(
+        [],
+        "Private networks that requests to addresses which users name (issuers of CI systems' tokens) may reach in spite of the "
+        "guard, with commas between, for instance 10.20.0.0/16. In them any port and plain http are allowed.",
+        danger="Who may name a URL can reach every machine and port in them; never name 169.254.0.0/16 (cloud metadata).",
     )
     log_format: Literal["auto", "json", "console"] = setting(
         "auto", "json, console (coloured, for reading), or auto: console on a terminal, json elsewhere."

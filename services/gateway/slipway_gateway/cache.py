@@ -21,7 +21,7 @@ from prometheus_client import Counter, Gauge
 from slipway_common.database.pool import CONNECTION_ERRORS, Connection
 from slipway_common.errors import Unavailable
 from slipway_common.oci.digests import Digest
-from slipway_common.oci.names import RepositoryName, Tag, is_digest
+from slipway_common.oci.names import Tag, is_digest
 
 _log = structlog.get_logger()
 T = TypeVar("T")
@@ -44,14 +44,6 @@ _misses = _lookups.labels("miss")
 
 
 # The keys under which answers are remembered, and dropped by whoever changes them.
-
-
-def principal_key(name: str) -> tuple[str, str]:
-    return ("principal", name)
-
-
-def repository_key(name: RepositoryName) -> tuple[str, str]:
-    return ("repository", name)
 
 
 def manifest_key(repository_id: int, reference: Tag | Digest) -> tuple[str, int, str]:

@@ -9,7 +9,7 @@ from functools import partial
 from slipway_common.database.pool import retried
 from slipway_common.errors import Conflict, NotFound
 from slipway_common.events.catalogue import ManifestDeleted, TagDeleted
-from slipway_common.events.event import NewEvent, repository_stream
+from slipway_common.events.event import NewEvent, Origin, repository_stream
 from slipway_common.events.log import EventLog
 from slipway_common.oci.digests import Digest
 from slipway_common.oci.names import Tag
@@ -46,42 +46,36 @@ class Deletions:
         self._log = log
         self._announce = announce
 
-    async def delete_tag(self, repository: Repository, tag: Tag, *, actor: str | None, request_id: str) -> None:
+    async def delete_tag(self, repository: Repository, tag: Tag, *, origin: Origin) -> None:
         """Delete a tag; what it pointed to stays. Raises ManifestUnknown."""
-        await asyncio.shield(self._delete_tag(repository, tag, actor, request_id))
+        await asyncio.shield(self._delete_tag(repository, tag, origin))
 
-    async def _delete_tag(self, repository: Repository, tag: Tag, actor: str | None, request_id: str) -> None:
+    async def _delete_tag(self, repository: Repository, tag: Tag, origin: Origin) -> None:
         with self._cache.changing(manifest_key(repository.id, tag), tags_key(repository.id)):
-            await retried(lambda: self._untag(repository, tag, actor, request_id))
+            await retried(lambda: self._untag(repository, tag, origin))
         self._announce(repository_stream(repository.id))
 
-    async def _untag(self, repository: Repository, tag: Tag, actor: str | None, request_id: str) -> None:
+    async def _untag(self, repository: Repository, tag: Tag, origin: Origin) -> None:
         async with self._manifests.transaction() as connection:
-            digest = await self._manifests.delete_tag(connection, repository.id, tag, actor=actor)
+            digest = await self._manifests.delete_tag(connection, repository.id, tag, actor=origin.actor)
             if digest is None:
                 raise ManifestUnknown("no such tag", tag=tag)
             event = NewEvent.of(
                 TagDeleted(repository=repository.ref, tag=tag, digest=digest), subject=f"{repository.name}:{tag}"
             )
-            await self._log.append(
-                connection, repository_stream(repository.id), [event], actor=actor, request_id=request_id
-            )
+            await self._log.append(connection, repository_stream(repository.id), [event], origin)
 
-    async def delete_manifest(
-        self, repository: Repository, digest: Digest, *, actor: str | None, request_id: str
-    ) -> None:
+    async def delete_manifest(self, repository: Repository, digest: Digest, *, origin: Origin) -> None:
         """Put a manifest into the trash, with its tags. Raises ManifestUnknown, ManifestInUse."""
-        await asyncio.shield(self._delete_manifest(repository, digest, actor, request_id))
+        await asyncio.shield(self._delete_manifest(repository, digest, origin))
 
-    async def _delete_manifest(
-        self, repository: Repository, digest: Digest, actor: str | None, request_id: str
-    ) -> None:
+    async def _delete_manifest(self, repository: Repository, digest: Digest, origin: Origin) -> None:
         tags = await self._manifests.tags_of(repository.id, digest)
         keys = [manifest_key(repository.id, tag) for tag in tags]
         while True:
             with self._cache.changing(*keys, manifest_key(repository.id, digest), tags_key(repository.id)):
                 expected = {key[2] for key in keys}
-                moved = await retried(partial(self._trash, repository, digest, expected, actor, request_id))
+                moved = await retried(partial(self._trash, repository, digest, expected, origin))
             if moved is None:
                 break
             # A tag came between: drop its answer first as well.
@@ -89,7 +83,7 @@ class Deletions:
         self._announce(repository_stream(repository.id))
 
     async def _trash(
-        self, repository: Repository, digest: Digest, expected: set[str], actor: str | None, request_id: str
+        self, repository: Repository, digest: Digest, expected: set[str], origin: Origin
     ) -> list[Tag] | None:
         try:
             async with self._manifests.transaction() as connection:
@@ -98,16 +92,14 @@ class Deletions:
                     raise ManifestUnknown("no such manifest", digest=digest)
                 if parents:
                     raise ManifestInUse("an index names this manifest: delete the index first", indexes=parents)
-                tags = await self._manifests.trash(connection, repository.id, digest, actor=actor)
+                tags = await self._manifests.trash(connection, repository.id, digest, actor=origin.actor)
                 if not expected.issuperset(tags):
                     raise _TagsMoved(tags)
                 event = NewEvent.of(
                     ManifestDeleted(repository=repository.ref, digest=digest, tags=tags),
                     subject=f"{repository.name}@{digest}",
                 )
-                await self._log.append(
-                    connection, repository_stream(repository.id), [event], actor=actor, request_id=request_id
-                )
+                await self._log.append(connection, repository_stream(repository.id), [event], origin)
         except _TagsMoved as moved:
             return moved.tags
         return None

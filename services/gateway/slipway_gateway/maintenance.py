@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 
 import asyncpg
 import structlog
 from prometheus_client import Counter
 
+from slipway_common.errors import Unavailable
 from slipway_common.events.retention import trim
+from slipway_common.launcher.background import background
 from slipway_common.storage.port import ObjectStore
+from slipway_gateway.idempotency import IdempotentAnswers
+from slipway_gateway.identity import Authenticator
+from slipway_gateway.refusals import Refusals
+from slipway_gateway.sessions import LoginSessions
+from slipway_gateway.store.audit import RefusalStore
 from slipway_gateway.store.blobs import Reclaimable, ReclaimStore
+from slipway_gateway.store.credentials import CredentialStore
+from slipway_gateway.store.repositories import RepositoryStore
+from slipway_gateway.store.throttle import FailureStore
 from slipway_gateway.store.uploads import UploadStore
 
 _log = structlog.get_logger()
@@ -21,6 +33,7 @@ _reaped = Counter("slipway_uploads_reaped", "Upload sessions ended because nobod
 _BATCH = 500
 _RETRY_AFTER = timedelta(minutes=1)
 _HARD_AGE_FACTOR = 3
+_FAILURES_KEPT = timedelta(hours=1)
 
 
 class Maintenance:
@@ -84,6 +97,45 @@ class Maintenance:
 
     async def trim_events(self) -> bool:
         await trim(self._pool, older_than=self._event_retention, hard_age=self._event_retention * _HARD_AGE_FACTOR)
+        return False
+
+
+@dataclass(slots=True)
+class Chores:
+    """Small periodic work around logins: what was gathered is written down, what is over is deleted."""
+
+    authenticator: Authenticator
+    refusals: Refusals
+    refusal_store: RefusalStore
+    failures: FailureStore
+    sessions: LoginSessions
+    idempotency: IdempotentAnswers
+    credentials: CredentialStore
+    repositories: RepositoryStore
+    refusal_retention: timedelta
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Work while the context is open; what was gathered is written down at the end as well."""
+        async with background(self._run(), name="chores"):
+            yield
+        with contextlib.suppress(Unavailable):
+            await self.refusals.flush()
+            await self.authenticator.flush_used()
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_repeat(self.refusals.flush, 5.0), name="write-refusals")
+            group.create_task(_repeat(self.authenticator.flush_used, 30.0), name="write-uses")
+            group.create_task(_repeat(self.tidy, 600.0), name="tidy")
+
+    async def tidy(self) -> bool:
+        await self.failures.trim(_FAILURES_KEPT)
+        await self.sessions.trim()
+        await self.idempotency.trim()
+        await self.credentials.trim()
+        await self.repositories.trim_aliases()
+        await self.refusal_store.trim(self.refusal_retention)
         return False
 
 

@@ -13,7 +13,7 @@ from prometheus_client import Counter
 from slipway_common.database.pool import RETRYABLE_ERRORS
 from slipway_common.errors import InvalidInput, NotFound, Unavailable
 from slipway_common.events.catalogue import ImagePushed, ManifestPushed, PlatformImage, ReferrerAttached
-from slipway_common.events.event import NewEvent, repository_stream
+from slipway_common.events.event import NewEvent, Origin, repository_stream
 from slipway_common.events.log import EventLog
 from slipway_common.oci import media_types
 from slipway_common.oci.digests import Digest, InvalidDigest, algorithm_of, digest_of
@@ -74,8 +74,7 @@ class Pushes:
         *,
         content_type: str | None,
         extra_tags: Sequence[Tag],
-        actor: str | None,
-        request_id: str,
+        origin: Origin,
     ) -> Pushed:
         """Check and store a manifest under `reference` and `extra_tags`.
 
@@ -94,10 +93,10 @@ class Pushes:
             blobs=_needed_blobs(manifest, children),
             children=[(child.digest, child.size_bytes) for child in manifest.children if child.digest in children],
             tags=tags,
-            actor=actor,
+            actor=origin.actor,
         )
         # Seen through even if the client leaves: a cancelled COMMIT would leave its outcome unknown.
-        await asyncio.shield(self._commit(repository, new, children, request_id))
+        await asyncio.shield(self._commit(repository, new, children, origin))
         _pushed.labels("index" if manifest.is_index else "manifest").inc()
         return Pushed(digest, manifest.subject.digest if manifest.subject else None)
 
@@ -107,15 +106,14 @@ class Pushes:
         return await self._store.read_children(repository.id, digests) if digests else {}
 
     async def _commit(
-        self, repository: Repository, new: NewManifest, children: dict[Digest, Child], request_id: str
+        self, repository: Repository, new: NewManifest, children: dict[Digest, Child], origin: Origin
     ) -> None:
         stream = repository_stream(repository.id)
         events = _events(repository, new, children)
         arguments = self._log.arguments(
             stream,
             events,
-            actor=new.actor,
-            request_id=request_id,
+            origin,
             reserve_bytes=_REPLACED_BYTES * len(new.tags),
         )
         keys: list[Hashable] = [manifest_key(repository.id, tag) for tag in new.tags]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
 from slipway_common.oci.digests import Digest, algorithm_of, digest_of
-from slipway_common.oci.names import RepositoryName, Tag, is_digest
+from slipway_common.oci.names import Tag, is_digest
 from slipway_common.storage.port import ObjectStore
-from slipway_gateway.cache import ContentCache, ExactCache, blob_key, manifest_key, repository_key, tags_key
+from slipway_gateway.cache import ContentCache, ExactCache, blob_key, manifest_key, tags_key
 from slipway_gateway.store.blobs import Blob, BlobStore
 from slipway_gateway.store.manifests import ManifestStore, StoredManifest
 from slipway_gateway.store.repositories import Repository, RepositoryStore
@@ -35,12 +35,6 @@ class Reads:
         self._cache = cache
         self._content = content
 
-    async def repository(self, name: RepositoryName) -> Repository | None:
-        """The repository of that name."""
-        key = repository_key(name)
-        found: Repository | None = self._cache.find(key)
-        return found or await self._cache.fill(key, lambda: self._repositories.find(name))
-
     async def manifest(self, repository_id: int, reference: Tag | Digest) -> StoredManifest | None:
         """A living manifest by tag or digest."""
         key = manifest_key(repository_id, reference)
@@ -60,10 +54,17 @@ class Reads:
         return stored
 
     async def blob(self, repository_id: int, digest: Digest) -> Blob | None:
-        """Where a blob's bytes are, if the repository has it."""
+        """A blob, or where its bytes are, if the repository has it."""
         key = blob_key(repository_id, digest)
         found: Blob | None = self._cache.find(key)
-        return found or await self._cache.fill(key, lambda: self._blobs.find(repository_id, digest))
+        return found or await self._cache.fill(key, lambda: self._find_blob(repository_id, digest))
+
+    async def _find_blob(self, repository_id: int, digest: Digest) -> Blob | None:
+        """Read a blob's row, and check that the bytes in it, if there are any, are what its digest says."""
+        blob = await self._blobs.find(repository_id, digest)
+        if blob is None or blob.content is None or _is_whole(blob.content, digest):
+            return blob
+        return None
 
     def remember(self, digest: Digest, content: bytes) -> None:
         """Keep a small blob's bytes for the next reader."""
@@ -73,12 +74,23 @@ class Reads:
         """A small blob's bytes, if they are in memory. The caller has checked that the repository has it."""
         return self._content.find(digest)
 
+    def at_hand(self, digest: Digest, blob: Blob) -> bytes | None:
+        """The bytes of a blob that was found: they came with it, or are in memory."""
+        return blob.content if blob.content is not None else self._content.find(digest)
+
+    async def contents(self, repository_id: int, digests: Sequence[Digest]) -> dict[Digest, bytes]:
+        """The bytes of those of the repository's blobs that need not be read from storage. The caller knows that it has them."""
+        known = {digest: content for digest in digests if (content := self._content.find(digest)) is not None}
+        wanted = [digest for digest in digests if digest not in known]
+        rows = await self._blobs.find_contents(repository_id, wanted) if wanted else {}
+        return known | {digest: content for digest, content in rows.items() if _is_whole(content, digest)}
+
     async def small_blob(self, repository_id: int, digest: Digest, *, max_bytes: int) -> bytes | None:
         """A blob's bytes in memory; None if the repository lacks it or it is larger than `max_bytes`."""
         blob = await self.blob(repository_id, digest)
         if blob is None or blob.size_bytes > max_bytes:
             return None
-        content = self._content.find(digest)
+        content = self.at_hand(digest, blob)
         if content is None:
             content = await self._objects.read_all(blob.storage_key, max_bytes=max_bytes)
             self._content.put(digest, content)
@@ -118,6 +130,13 @@ class TagPages:
 
 # So many names of one list are remembered, in whatever pages; enough for the longest page and some short ones.
 _MAX_NAMES = 1200
+
+
+def _is_whole(content: bytes, digest: Digest) -> bool:
+    if digest_of(content, algorithm_of(digest)) == digest:
+        return True
+    _log.error("blob_damaged", digest=digest)
+    return False
 
 
 def _ready(pages: TagPages) -> Callable[[], Awaitable[TagPages | None]]:

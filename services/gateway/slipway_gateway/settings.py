@@ -44,6 +44,50 @@ class GatewaySettings(CommonSettings):
     default_visibility: Literal["private", "public"] = setting(
         "private", "What repositories are that a first push creates.", danger="Anyone pulls from public ones."
     )
+    namespace_creation: Literal["admins", "users"] = setting(
+        "admins", "Who creates namespaces: administrators only, or every user, who then owns what they created."
+    )
+    alias_days: int = setting(
+        90,
+        "How long a repository's former name leads to it after it was renamed; 0: not at all.",
+        unit="days",
+        ge=0,
+    )
+    refresh_token_days: int = setting(
+        90,
+        "How long a client that asked for a refresh token at login (docker login does) need not be given the password again; "
+        "0: no refresh tokens.",
+        unit="days",
+        ge=0,
+        le=3650,
+    )
+    oidc_issuer: str | None = setting(
+        None,
+        "Issuer URL of an OpenID provider (Keycloak, Entra, Google …) at which users log in; exactly as the provider writes it. "
+        "Register <public_url>/login/oidc/callback there.",
+    )
+    oidc_client_id: str = setting("slipway", "Name by which the provider knows this registry.")
+    oidc_client_secret: SecretStr | None = setting(None, "Secret of oidc_client_id; unset for a public client.")
+    oidc_scopes: str = setting("openid profile email", "What is asked of the provider, with spaces between.")
+    oidc_groups_claim: str = setting(
+        "groups",
+        "Claim of the ID token with the user's groups, or a path to one such as realm_access.roles. Teams list the groups whose "
+        "members they take in.",
+    )
+    longest_token_days: int = setting(
+        0,
+        "The longest that access tokens and robot secrets may live; 0: as long as whoever makes one wishes.",
+        unit="days",
+        ge=0,
+        danger="Without an end, a secret that leaks is good until somebody revokes it.",
+    )
+    requests_per_second: float = setting(
+        0,
+        "Requests that one user, robot or (not logged in) address may make in each process, on average over ten seconds; "
+        "beyond that 429. 0: no limit. With a limit, repeated requests are no longer answered from memory.",
+        unit="requests per second",
+        ge=0,
+    )
     token_s: int = setting(
         300,
         "How long a bearer token of the registry lives. Rights are checked again at every use.",
@@ -112,5 +156,9 @@ class GatewaySettings(CommonSettings):
             yield "tls_key is set without tls_certificate"
         if self.storage == "s3" and not self.s3_bucket:
             yield "storage is s3: set s3_bucket"
+        if self.oidc_issuer is not None and not self.oidc_issuer.startswith(("https://", "http://")):
+            yield "oidc_issuer: set a URL, for instance https://id.example.com/realms/acme"
+        if self.oidc_client_secret is not None and self.oidc_issuer is None:
+            yield "oidc_client_secret is set without oidc_issuer: set both or neither"
         if (self.s3_access_key is None) != (self.s3_secret_key is None):
             yield "s3_access_key and s3_secret_key belong together: set both or neither"

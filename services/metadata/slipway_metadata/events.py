@@ -12,7 +12,9 @@ from slipway_common.events.catalogue import (
     ManifestDeleted,
     ManifestPushed,
     RepositoryCreated,
+    RepositoryDeleted,
     RepositoryRef,
+    RepositoryRenamed,
     TagDeleted,
 )
 from slipway_common.events.event import Event
@@ -34,6 +36,7 @@ class TagTarget:
 class Changes:
     """The net effect of events of one repository: first what goes (`deleted_*`), then what comes.
 
+    gone             the repository was deleted, and all of this with it
     pushed           manifest digests to describe, with their last push
     deleted          manifests that were deleted, whether or not they were pushed again after; their tags go with them
     tags             tags to set
@@ -42,6 +45,7 @@ class Changes:
     """
 
     repository: RepositoryRef | None = None
+    gone: bool = False
     pushed: dict[str, Push] = field(default_factory=dict)
     deleted: set[str] = field(default_factory=set)
     tags: dict[str, TagTarget] = field(default_factory=dict)
@@ -63,6 +67,17 @@ def fold(events: Sequence[Event]) -> Changes:
 
 def _created(changes: Changes, event: Event) -> None:
     changes.repository = RepositoryCreated.model_validate(event.data).repository
+
+
+def _renamed(changes: Changes, event: Event) -> None:
+    changes.repository = RepositoryRenamed.model_validate(event.data).repository
+
+
+def _repository_deleted(changes: Changes, event: Event) -> None:
+    changes.repository = RepositoryDeleted.model_validate(event.data).repository
+    changes.gone = True
+    changes.pushed.clear()
+    changes.cut_tags.clear()
 
 
 def _manifest_pushed(changes: Changes, event: Event) -> None:
@@ -104,6 +119,8 @@ def _manifest_deleted(changes: Changes, event: Event) -> None:
 
 _STEPS: dict[str, Callable[[Changes, Event], Any]] = {
     RepositoryCreated.TYPE: _created,
+    RepositoryRenamed.TYPE: _renamed,
+    RepositoryDeleted.TYPE: _repository_deleted,
     ManifestPushed.TYPE: _manifest_pushed,
     ImagePushed.TYPE: _image_pushed,
     TagDeleted.TYPE: _tag_deleted,

@@ -68,6 +68,9 @@ class ImageIndexer:
         changes = prepared.changes
         if changes.repository is None:
             return
+        if changes.gone:
+            await store.forget_repository(connection, changes.repository.id)
+            return
         await store.write_changes(
             connection,
             changes.repository.id,

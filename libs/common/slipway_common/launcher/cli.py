@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
-import asyncpg
-import orjson
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from slipway_common import __version__
-from slipway_common.errors import SlipwayError
-from slipway_common.events.cli import build_events_cli
-from slipway_common.launcher.parts import embedded_dsn
-from slipway_common.launcher.service import Service, installed_services
-from slipway_common.logging import configure_logging
-from slipway_common.settings import CommonSettings, describe, load_settings
+from slipway_common.errors import InvalidInput
+from slipway_common.launcher.commands import ON_THIS_MACHINE, CommandLine
+from slipway_common.launcher.service import installed_services, load_installed_settings
+
+if TYPE_CHECKING:
+    from slipway_common.launcher.service import Service
 
 app = typer.Typer(
     name="slipway",
+    cls=CommandLine,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -37,13 +31,15 @@ app = typer.Typer(
     "  docker login localhost:5000\n\n"
     "  docker tag hello localhost:5000/acme/hello:1\n\n"
     "  docker push localhost:5000/acme/hello:1\n\n"
-    "Every setting is explained by [bold]slipway settings[/].",
+    "[bold]slipway login[/] lets this command line manage a registry, here or elsewhere; then, for instance:\n\n"
+    "  slipway grant add user:alice writer acme/hello\n\n"
+    "Every setting is explained by [bold]slipway settings[/], every command by its [bold]--help[/].",
 )
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file with settings (or SLIPWAY_CONFIG).")]
 Data = Annotated[Path | None, typer.Option("--data", help="Folder for everything kept on this machine.")]
 
 
-@app.command()
+@app.command(rich_help_panel=ON_THIS_MACHINE)
 def serve(
     names: Annotated[
         list[str] | None,
@@ -59,21 +55,22 @@ def serve(
     One process is fastest on few cores, because it alone may answer from memory; more workers use more cores, and ask the
     database each time.
     """
+    from slipway_common.logging import configure_logging
+
     services = _choose(names or [])
     overrides = {"listen": listen, "data": data}
-    loaded = _load([service.settings for service in services], config, overrides)
+    loaded = load_installed_settings([service.settings for service in services], config=config, overrides=overrides)
     label = services[0].name if len(services) == 1 else "slipway"
     configure_logging(log_format=loaded[0].log_format, level=loaded[0].log_level, service=label)
     _export(overrides, config)
-    with _clear_errors():
-        if workers > 1:
-            from slipway_common.launcher.supervisor import supervise
+    if workers > 1:
+        from slipway_common.launcher.supervisor import supervise
 
-            _run(supervise(services, loaded, workers, _announce))
-        else:
-            from slipway_common.launcher.serving import serve_services
+        _run(supervise(services, loaded, workers, _announce))
+    else:
+        from slipway_common.launcher.serving import serve_services
 
-            _run(serve_services(services, loaded, _announce))
+        _run(serve_services(services, loaded, _announce))
 
 
 def _export(overrides: dict[str, str | Path | None], config: Path | None) -> None:
@@ -83,11 +80,17 @@ def _export(overrides: dict[str, str | Path | None], config: Path | None) -> Non
             os.environ[f"SLIPWAY_{name.upper()}"] = str(value)
 
 
-@app.command()
+@app.command(rich_help_panel=ON_THIS_MACHINE)
 def settings(
     markdown: Annotated[bool, typer.Option("--markdown", help="As the table of docs/settings.md.")] = False,
 ) -> None:
     """Explain every setting: its variable, default, unit, and danger."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from slipway_common.settings import describe
+
     rows = describe(service.settings for service in installed_services().values())
     if markdown:
         sys.stdout.write(settings_markdown(rows))
@@ -111,9 +114,11 @@ def settings_markdown(rows: Sequence[dict[str, str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-@app.command()
+@app.command(rich_help_panel=ON_THIS_MACHINE)
 def openapi() -> None:
     """Print the OpenAPI document of the management API."""
+    import orjson
+
     from slipway_common.web.routes import openapi_document
 
     routes = tuple(route for service in installed_services().values() for route in service.routes)
@@ -121,69 +126,18 @@ def openapi() -> None:
     sys.stdout.buffer.write(orjson.dumps(document, option=orjson.OPT_INDENT_2) + b"\n")
 
 
-@app.command()
+@app.command(rich_help_panel=ON_THIS_MACHINE)
 def version() -> None:
     """Print the version."""
     print(__version__)
-
-
-@contextlib.asynccontextmanager
-async def connect() -> AsyncIterator[asyncpg.Pool]:
-    """The database of the running Slipway, found by the same settings that it was started with."""
-    loaded = _load([CommonSettings], None, {})[0]
-    url = loaded.database_url
-    dsn = url.get_secret_value() if url is not None else embedded_dsn(loaded.data)
-    try:
-        pool = await asyncpg.create_pool(dsn, min_size=1, max_size=4, timeout=5)
-    except (OSError, asyncpg.PostgresError, TimeoutError) as exc:
-        raise SlipwayError(
-            f"no database to be reached ({exc}). Is Slipway running? Give --data or SLIPWAY_DATABASE_URL as you gave it there."
-        ) from exc
-    try:
-        yield pool
-    finally:
-        pool.terminate()
-
-
-app.add_typer(build_events_cli(connect), name="events")
-
-
-def _add_commands() -> None:
-    """Every installed service's own commands."""
-    for service in installed_services().values():
-        if service.commands is not None:
-            name, build = service.commands
-            app.add_typer(build(connect), name=name)
 
 
 def _choose(names: Sequence[str]) -> list[Service]:
     installed = installed_services()
     unknown = [name for name in names if name not in installed]
     if unknown:
-        _fail(f"no service named {', '.join(unknown)}; there are {', '.join(installed)}")
+        raise InvalidInput(f"no service named {', '.join(unknown)}; there are {', '.join(installed)}")
     return [installed[name] for name in dict.fromkeys(names)] if names else list(installed.values())
-
-
-def _load(
-    models: Sequence[type[CommonSettings]], config: Path | None, overrides: dict[str, str | Path | None]
-) -> list[CommonSettings]:
-    with _clear_errors():
-        known = [service.settings for service in installed_services().values()]
-        return load_settings(models, known=[CommonSettings, *known], config=config, overrides=overrides)
-
-
-@contextlib.contextmanager
-def _clear_errors() -> Iterator[None]:
-    """What we raise on purpose is a sentence for the operator, not a trace."""
-    try:
-        yield
-    except SlipwayError as exc:
-        _fail(exc.message)
-
-
-def _fail(message: str) -> NoReturn:
-    Console(stderr=True).print(f"[red]slipway:[/] {escape(message)}", highlight=False, soft_wrap=True)
-    raise SystemExit(2)
 
 
 def _announce(text: str) -> None:
@@ -191,6 +145,8 @@ def _announce(text: str) -> None:
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:
+    import asyncio
+
     try:
         import uvloop
 
@@ -203,6 +159,4 @@ def _run(work: Coroutine[Any, Any, None]) -> None:
 
 def main() -> None:
     """Entry point of the `slipway` command."""
-    with _clear_errors():
-        _add_commands()
-        app()
+    app()

@@ -77,10 +77,11 @@ class KeyRing:
         header = {"alg": "ES256", "typ": self._type, "kid": self._signer.thumbprint()}
         return jwt.encode(header, {**claims, "iat": now, "nbf": now, "exp": now + life_s}, self._signer)
 
-    async def verify(self, token: str, *, audience: str, issuer: str) -> dict[str, Any]:
+    async def verify(self, token: str, *, audience: str, issuer: str, accept_expired_for_s: int = 0) -> dict[str, Any]:
         """Return the claims of a valid token; raise InvalidToken for any other.
 
-        The `exp` claim is in the result: who caches must drop it then.
+        The `exp` claim is in the result: who caches must drop it then. `accept_expired_for_s` is for the one use where a token
+        that was good may come late.
         """
         key = await self._key_of(token)
         try:
@@ -88,7 +89,7 @@ class KeyRing:
             if decoded.header.get("typ") != self._type:
                 raise InvalidToken("this token is meant for something else")
             registry = jwt.JWTClaimsRegistry(
-                leeway=_LEEWAY_S,
+                leeway=_LEEWAY_S + accept_expired_for_s,
                 aud={"essential": True, "value": audience},
                 iss={"essential": True, "value": issuer},
                 exp={"essential": True},

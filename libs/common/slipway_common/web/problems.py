@@ -22,6 +22,8 @@ _TABLE: tuple[tuple[type[BaseException], int, str], ...] = (
     (errors.InvalidInput, 400, "The request is not valid"),
     (errors.NotFound, 404, "Not found"),
     (errors.Conflict, 409, "Not possible now"),
+    (errors.PreconditionFailed, 412, "Changed meanwhile"),
+    (errors.TooMany, 429, "Too many requests"),
     (errors.Unauthenticated, 401, "Log in first"),
     (errors.Denied, 403, "Not allowed"),
     (errors.Unavailable, 503, "A part of the registry is away"),
@@ -59,7 +61,7 @@ def _known(exc: BaseException, status: int, title: str, request_id: str) -> web.
         ]
         detail = "; ".join(f"{error['field']}: {error['message']}" for error in more["errors"])
     response = problem(status, title, detail=detail, request_id=request_id, **more)
-    if status == 503:
+    if status in (429, 503):
         response.headers["Retry-After"] = str(getattr(exc, "retry_after_s", 2))
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Basic realm="slipway", charset="UTF-8"'

@@ -10,8 +10,12 @@ from aiohttp import web
 from pydantic import BaseModel
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-# Who may call: anyone; anyone who is logged in; who may do this in the repository of the path; administrators.
-Access = Literal["public", "login", "repository:pull", "repository:push", "repository:delete", "system:admin"]
+# Who may call: anyone; anyone who is logged in; users about their own account; who may do this in the repository, in the
+# namespace, or to the robot of the path; administrators.
+Access = Literal[
+    "public", "login", "account", "repository:pull", "repository:push", "repository:delete", "repository:maintain",
+    "repository:admin", "namespace:pull", "namespace:admin", "robot:admin", "system:admin",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

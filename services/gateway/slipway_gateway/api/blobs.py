@@ -8,13 +8,14 @@ from aiohttp import web
 
 from slipway_common.oci.digests import Digest, parse_digest
 from slipway_common.storage.port import ObjectMissing, ObjectStore
+from slipway_gateway.access import Access
 from slipway_gateway.api.call import Call
 from slipway_gateway.api.oci_errors import RangeNotSatisfiable
 from slipway_gateway.api.responses import PreparedBytes
 from slipway_gateway.api.transfer import FileBody, RateLimits
 from slipway_gateway.cache import blob_key
 from slipway_gateway.deletions import BlobUnknown, Deletions
-from slipway_gateway.domain.access import AccessRules
+from slipway_gateway.domain.access import Action
 from slipway_gateway.reads import Reads
 from slipway_gateway.store.blobs import Blob, BlobStore
 
@@ -27,7 +28,7 @@ class BlobHandlers:
     blobs: BlobStore
     deletions: Deletions
     objects: ObjectStore
-    rules: AccessRules
+    access: Access
     rate: RateLimits
     redirect: bool
 
@@ -35,37 +36,38 @@ class BlobHandlers:
         """GET, whole or one range."""
         digest, blob = await self._find(call)
         span = _parse_range(call.request, blob.size_bytes, digest)
-        if span is None and (content := self.reads.remembered(digest)) is not None:
+        status, headers = 206 if span else 200, _headers(digest, blob, span)
+        start, length = span or (0, blob.size_bytes)
+        content = self.reads.at_hand(digest, blob)
+        if content is not None:
             premise = (blob_key(call.existing().id, digest), blob)
-            return PreparedBytes(200, _headers(digest, blob.size_bytes), content, premises=(premise,))
+            return PreparedBytes(
+                status, headers, content[start : start + length], premises=None if span else (premise,)
+            )
         if self.redirect and (url := await self.objects.presigned_url(blob.storage_key, expires_s=_REDIRECT_S)):
             return web.Response(status=307, headers={"Location": url, "Docker-Content-Digest": digest})
-        start, length = span or (0, blob.size_bytes)
         try:
             reader = await self.objects.open_reader(blob.storage_key, start=start, length=length)
         except ObjectMissing as exc:
             raise BlobUnknown("the blob's bytes are missing from storage", digest=digest) from exc
-        headers = _headers(digest, length)
-        if span is not None:
-            headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{blob.size_bytes}"
         content = reader.in_memory()
-        if content is not None:
-            await reader.close()
-            if span is None:
-                self.reads.remember(digest, content)
-            return PreparedBytes(206 if span else 200, headers, content)
-        return FileBody(reader, status=206 if span else 200, headers=headers, rate=self.rate)
+        if content is None:
+            return FileBody(reader, status=status, headers=headers, rate=self.rate)
+        await reader.close()
+        if span is None:
+            self.reads.remember(digest, content)
+        return PreparedBytes(status, headers, content)
 
     async def head(self, call: Call) -> web.StreamResponse:
         """HEAD. Told to a pusher, the answer holds for the length of a lease, so the database is asked."""
         repository = call.existing()
-        if self.rules.may_push(call.identity, call.name, repository.visibility):
+        if self.access.may(call.identity, call.standing, Action.PUSH):
             await self.blobs.renew_lease(repository.id, parse_digest(call.reference))
             digest, blob = await self._find(call)
-            return PreparedBytes(200, _headers(digest, blob.size_bytes), None)
+            return PreparedBytes(200, _headers(digest, blob), None)
         digest, blob = await self._find(call)
         premise = (blob_key(repository.id, digest), blob)
-        return PreparedBytes(200, _headers(digest, blob.size_bytes), None, premises=(premise,))
+        return PreparedBytes(200, _headers(digest, blob), None, premises=(premise,))
 
     async def delete(self, call: Call) -> web.Response:
         """DELETE: out of this repository; others keep it."""
@@ -80,8 +82,9 @@ class BlobHandlers:
         return digest, blob
 
 
-def _headers(digest: Digest, length: int) -> dict[str, str]:
-    return {
+def _headers(digest: Digest, blob: Blob, span: tuple[int, int] | None = None) -> dict[str, str]:
+    start, length = span or (0, blob.size_bytes)
+    headers = {
         # Whatever a user pushed is never to be interpreted by a browser.
         "Content-Type": "application/octet-stream",
         "Content-Length": str(length),
@@ -93,6 +96,9 @@ def _headers(digest: Digest, length: int) -> dict[str, str]:
         "Content-Disposition": "attachment",
         "Content-Security-Policy": "sandbox; default-src 'none'",
     }
+    if span is not None:
+        headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{blob.size_bytes}"
+    return headers
 
 
 def _parse_range(request: web.BaseRequest, size_bytes: int, digest: Digest) -> tuple[int, int] | None:

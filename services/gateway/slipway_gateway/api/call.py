@@ -8,24 +8,35 @@ from functools import partial
 from aiohttp import web
 from multidict import MultiMapping
 
+from slipway_common.events.event import Origin
 from slipway_common.oci.names import RepositoryName
 from slipway_gateway.api.oci_errors import NameUnknown
 from slipway_gateway.api.transfer import BodyCutOff, RateLimits, receive_body
 from slipway_gateway.domain.access import Identity
+from slipway_gateway.intake import Receive
+from slipway_gateway.store.access import Standing
 from slipway_gateway.store.repositories import Repository
-from slipway_gateway.uploads import CutOff, Receive
+from slipway_gateway.uploads import CutOff
 
 
 @dataclass(slots=True)
 class Call:
-    """What every handler gets. `repository` is None if there is none of that name."""
+    """What every handler gets: who asks, where they stand at the name, and whose doing it is.
+
+    `name` is the name that was asked for, which may be one that the repository had before.
+    """
 
     request: web.BaseRequest
     name: RepositoryName
     reference: str
     identity: Identity
-    repository: Repository | None
-    request_id: str
+    standing: Standing
+    origin: Origin
+
+    @property
+    def repository(self) -> Repository | None:
+        """None if there is none of that name."""
+        return self.standing.repository
 
     def existing(self) -> Repository:
         """The repository; raises NameUnknown."""

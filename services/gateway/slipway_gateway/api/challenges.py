@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from aiohttp import web
 
@@ -15,8 +15,12 @@ from slipway_gateway.identity import SERVICE
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
 
 
+# `192.0.2.7:4711`, `[2001:db8::7]:4711` and `[2001:db8::7]`.
+_PORT = re.compile(r"^(?:\[([0-9A-Fa-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5})$")
+
+
 class PublicAddress:
-    """The registry's own URL: the operator's, else the one the client used."""
+    """The registry's own URL: the operator's, else the one the client used; and the client's own address."""
 
     def __init__(self, public_url: str | None, trusted_proxies: list[str], *, tls: bool) -> None:
         self._public_url = public_url
@@ -36,14 +40,37 @@ class PublicAddress:
         host = request.headers.get("Host", "")
         return f"{scheme}://{host if _HOST.fullmatch(host) else 'localhost'}"
 
+    def client_of(self, request: web.BaseRequest) -> str:
+        """The address a request comes from; if a trusted proxy sent it, the last of X-Forwarded-For that is not another one's."""
+        remote = request.remote or ""
+        if (own := _parse_address(remote)) is not None:
+            remote = str(own)
+        if not self._trusted or not self._is_trusted(remote):
+            return remote
+        # Several headers of one name are one list (RFC 9110, 5.3): a proxy may add its own after the client's.
+        for text in reversed(",".join(request.headers.getall("X-Forwarded-For", [])).split(",")):
+            found = _parse_address(text.strip())
+            if found is None:
+                break
+            remote = str(found)
+            if not self._is_trusted(remote):
+                break
+        return remote
+
     def _is_trusted(self, remote: str | None) -> bool:
-        try:
-            address = ip_address(remote or "")
-        except ValueError:
-            return False
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped  # as a socket that listens on every address sees IPv4
-        return any(address in network for network in self._trusted)
+        address = _parse_address(remote or "")
+        return address is not None and any(address in network for network in self._trusted)
+
+
+def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """An address; some proxies write its port behind it."""
+    try:
+        address = ip_address(_PORT.sub(r"\1\2", text))
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped  # as a socket that listens on every address sees IPv4
+    return address
 
 
 class Challenger:

@@ -14,7 +14,7 @@ from slipway_common.web.request_ids import HEADER as REQUEST_ID
 from slipway_common.web.request_ids import request_id_of
 from slipway_common.web.routes import Handler, Route
 from slipway_gateway.api.bodies import read_body
-from slipway_gateway.api.management import IDENTITY, REPOSITORY
+from slipway_gateway.api.gatekeeper import IDENTITY, REPOSITORY
 
 _PASSED_BACK = ("Content-Type", "Link", "Retry-After", "ETag")
 _MAX_BODY_BYTES = 1024 * 1024

@@ -92,25 +92,26 @@ class InternalHandlers:
         if blob is None:
             raise NotFound("no such blob")
         headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest}
-        content = self.reads.remembered(digest)
+        content = self.reads.at_hand(digest, blob)
         if content is not None:
             return PreparedBytes(200, headers, content)
         return FileBody(await self.objects.open_reader(blob.storage_key), headers=headers)
 
     async def get_contents(self, request: web.Request) -> web.Response:
-        """Many small manifests in one answer, with those of their configs that are in memory.
+        """Many small manifests in one answer, with those of their configs that are at hand.
 
         What is large, or beyond the answer's bound, is left out: it can be had one by one. A config needs no check of its
         own, as a living manifest keeps it in the repository.
         """
         wanted = ContentsRequest.model_validate_json(await request.read())
-        found = await self.manifests.find_small(
-            _repository_id(request), wanted.manifests, max_bytes=_SMALL_CONTENT_BYTES
-        )
+        repository_id = _repository_id(request)
+        found = await self.manifests.find_small(repository_id, wanted.manifests, max_bytes=_SMALL_CONTENT_BYTES)
+        image_ids = {image_id for _, image_id in found if image_id is not None}
+        configs = await self.reads.contents(repository_id, sorted(image_ids))
         manifests: list[dict[str, str | None]] = []
         room = _MAX_CONTENTS_BYTES
         for stored, image_id in found:
-            config = self.reads.remembered(image_id) if image_id is not None else None
+            config = configs.get(image_id) if image_id is not None else None
             room -= len(stored.body) + len(config or b"")
             if room < 0:
                 break

@@ -11,14 +11,14 @@ from aiohttp import web
 
 from slipway_common.oci import media_types
 from slipway_common.oci.digests import parse_digest
+from slipway_gateway.access import Access
 from slipway_gateway.api.call import Call
 from slipway_gateway.api.oci_errors import PaginationInvalid
 from slipway_gateway.api.responses import PreparedBytes
 from slipway_gateway.cache import tags_key
-from slipway_gateway.domain.access import AccessRules
 from slipway_gateway.reads import Reads
 from slipway_gateway.store.manifests import ManifestStore, Referrer
-from slipway_gateway.store.repositories import RepositoryStore
+from slipway_gateway.store.repositories import RepositoryStore, readable_by
 
 MAX_PAGE = 1000
 # Pages of referrers end by weight as well, that of their manifests: clients read up to 4 MiB.
@@ -30,14 +30,14 @@ class ListHandlers:
     reads: Reads
     repositories: RepositoryStore
     manifests: ManifestStore
-    rules: AccessRules
+    access: Access
 
     async def tags(self, call: Call) -> web.StreamResponse:
         limit = _limit(call)
         repository = call.existing()
         pages = await self.reads.tag_pages(repository)
         found = await pages.get(after=_after(call), limit=limit + 1) if limit else []
-        body = orjson.dumps({"name": repository.name, "tags": found[:limit]})
+        body = orjson.dumps({"name": call.name, "tags": found[:limit]})
         headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
         if len(found) > limit:
             headers["Link"] = _link(call, n=limit, last=found[limit - 1])
@@ -48,9 +48,7 @@ class ListHandlers:
         limit = _limit(call)
         found = (
             await self.repositories.list_by_name(
-                after=_after(call),
-                limit=limit + 1,
-                all_of_them=self.rules.may_read_all(call.identity),
+                readable_by(self.access.rules, call.standing.account), after=_after(call), limit=limit + 1
             )
             if limit
             else []

@@ -10,6 +10,7 @@ from aiohttp import web
 from slipway_common.oci.digests import Digest
 from slipway_common.oci.manifests import MAX_MANIFEST_BYTES, InvalidManifest
 from slipway_common.oci.names import Tag, is_digest, parse_reference, parse_tag
+from slipway_gateway.access import Access
 from slipway_gateway.api.bodies import read_body
 from slipway_gateway.api.call import Call
 from slipway_gateway.api.oci_errors import ManifestTooLarge
@@ -17,7 +18,7 @@ from slipway_gateway.api.responses import Premise, PreparedBytes
 from slipway_gateway.api.transfer import BodyTooLarge, RateLimits
 from slipway_gateway.cache import manifest_key
 from slipway_gateway.deletions import Deletions, ManifestUnknown
-from slipway_gateway.domain.access import AccessRules
+from slipway_gateway.domain.access import Action
 from slipway_gateway.pushes import Pushes
 from slipway_gateway.reads import Reads
 from slipway_gateway.store.blobs import BlobStore
@@ -34,7 +35,7 @@ class ManifestHandlers:
     pushes: Pushes
     deletions: Deletions
     blobs: BlobStore
-    rules: AccessRules
+    access: Access
     ensure: Callable[[Call], Awaitable[Repository]]
     rate: RateLimits
 
@@ -45,7 +46,7 @@ class ManifestHandlers:
     async def head(self, call: Call) -> web.StreamResponse:
         stored, premise = await self._find(call)
         repository = call.existing()
-        if self.rules.may_push(call.identity, call.name, repository.visibility):
+        if self.access.may(call.identity, call.standing, Action.PUSH):
             await self.blobs.renew_manifest_lease(repository.id, stored.digest)
             return PreparedBytes(200, _headers(stored), None)
         return PreparedBytes(200, _headers(stored), None, premises=(premise,))
@@ -63,13 +64,12 @@ class ManifestHandlers:
             body,
             content_type=_content_type(call.request),
             extra_tags=extra,
-            actor=call.actor,
-            request_id=call.request_id,
+            origin=call.origin,
         )
         response = web.Response(
             status=201,
             headers={
-                "Location": f"/v2/{repository.name}/manifests/{reference}",
+                "Location": f"/v2/{call.name}/manifests/{reference}",
                 "Docker-Content-Digest": pushed.digest,
             },
         )
@@ -83,11 +83,9 @@ class ManifestHandlers:
         repository = call.existing()
         reference = parse_reference(call.reference)
         if is_digest(reference):
-            await self.deletions.delete_manifest(
-                repository, Digest(reference), actor=call.actor, request_id=call.request_id
-            )
+            await self.deletions.delete_manifest(repository, Digest(reference), origin=call.origin)
         else:
-            await self.deletions.delete_tag(repository, Tag(reference), actor=call.actor, request_id=call.request_id)
+            await self.deletions.delete_tag(repository, Tag(reference), origin=call.origin)
         return web.Response(status=202)
 
     async def _find(self, call: Call) -> tuple[StoredManifest, Premise]:

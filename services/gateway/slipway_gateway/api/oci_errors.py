@@ -18,6 +18,7 @@ from slipway_common.storage.port import ObjectTooLarge
 from slipway_gateway.api.transfer import BodyCutOff, BodyTooLarge
 from slipway_gateway.deletions import BlobUnknown, ManifestInUse, ManifestUnknown
 from slipway_gateway.pushes import ContentUnknown, RepositoryGone
+from slipway_gateway.repositories import NotCreatedByPush
 from slipway_gateway.store.blobs import BlobInUse
 from slipway_gateway.uploads import CutOff, OutOfOrder, UploadUnknown
 
@@ -84,7 +85,7 @@ TABLE: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Row], 
     (UploadUnknown, Row("BLOB_UPLOAD_UNKNOWN", 404, "no such upload")),
     (BlobUnknown, Row("BLOB_UNKNOWN", 404, "no such blob in this repository")),
     (ManifestUnknown, Row("MANIFEST_UNKNOWN", 404, "no such manifest in this repository")),
-    ((NameUnknown, RepositoryGone), Row("NAME_UNKNOWN", 404, "no such repository")),
+    ((NameUnknown, NotCreatedByPush, RepositoryGone), Row("NAME_UNKNOWN", 404, "no such repository")),
     (PathUnknown, Row("UNSUPPORTED", 404, "not a path of the registry protocol")),
     ((BlobInUse, ManifestInUse), Row("DENIED", 405, "in use")),
     (MethodNotAllowed, Row("UNSUPPORTED", 405, "this path does not take that method")),
@@ -92,6 +93,7 @@ TABLE: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Row], 
     (errors.Denied, Row("DENIED", 403, "requested access to the resource is denied")),
     (errors.NotFound, Row("NAME_UNKNOWN", 404, "not found")),
     (errors.Conflict, Row("DENIED", 409, "not possible now")),
+    (errors.TooMany, Row("TOOMANYREQUESTS", 429, "too many requests")),
     (errors.InvalidInput, Row("UNSUPPORTED", 400, "the request is not valid")),
     ((errors.Unavailable, *CONNECTION_ERRORS), Row("UNAVAILABLE", 503, "a part of the registry is away; try again")),
 )
@@ -122,7 +124,7 @@ def render_error(exc: BaseException, *, request_id: str) -> web.Response:
         _log.error("request_failed", request_id=request_id, exc_info=exc)
         detail = {"request_id": request_id}
     response = error_response(row.status, row.code, message, detail)
-    if row.status == 503:
+    if row.status in (429, 503):
         response.headers["Retry-After"] = str(getattr(exc, "retry_after_s", 2))
     if isinstance(exc, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(exc.allowed)

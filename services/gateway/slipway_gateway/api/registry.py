@@ -11,19 +11,24 @@ from aiohttp import web
 from prometheus_client import Counter, Histogram
 
 from slipway_common.errors import Denied, NotFound, Unauthenticated
+from slipway_common.events.event import Origin
+from slipway_common.security.signing import InvalidToken
 from slipway_common.web.request_ids import request_id_of
+from slipway_gateway.access import Access
 from slipway_gateway.api.call import Call
-from slipway_gateway.api.challenges import Challenger
+from slipway_gateway.api.challenges import Challenger, PublicAddress
 from slipway_gateway.api.oci_errors import MethodNotAllowed, PathUnknown, RangeNotSatisfiable, render_error
 from slipway_gateway.api.paths import Kind, Target, parse_path
 from slipway_gateway.api.repeats import Repeats
 from slipway_gateway.api.responses import SERVER, PreparedBytes
-from slipway_gateway.api.uploads import ScopeLacking, range_so_far, upload_location
-from slipway_gateway.domain.access import AccessRules, Action, Decision, Identity
+from slipway_gateway.api.uploads import ScopeLacking, parse_upload_id, range_so_far, upload_location
+from slipway_gateway.domain.access import Action, Decision, Identity, Place, covers_word
 from slipway_gateway.domain.scopes import render_scope
-from slipway_gateway.identity import Authenticator
-from slipway_gateway.reads import Reads
-from slipway_gateway.uploads import OutOfOrder
+from slipway_gateway.identity import CATALOG, Authenticator, BadCredentials
+from slipway_gateway.refusals import Refusals
+from slipway_gateway.store.access import Standing
+from slipway_gateway.throttle import RequestRates
+from slipway_gateway.uploads import OutOfOrder, Uploads
 
 _log = structlog.get_logger()
 _seconds = Histogram(
@@ -41,13 +46,15 @@ Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 class Endpoint:
     """What a method on a kind of path does, and the right it takes.
 
-    action  None: being logged in is all it takes
-    scope   what a token must cover, where that is less than the right
+    action        None: being logged in is all it takes
+    at_least      what a token must cover, where that is less than the right
+    token_covers  what a token must cover where no repository is named
     """
 
     action: Action | None
     handler: Handler
-    scope: Action | None = None
+    at_least: Action | None = None
+    token_covers: str | None = None
 
 
 class Registry:
@@ -58,15 +65,21 @@ class Registry:
         endpoints: dict[tuple[Kind, str], Endpoint],
         *,
         authenticator: Authenticator,
-        reads: Reads,
-        rules: AccessRules,
+        access: Access,
+        uploads: Uploads,
+        rates: RequestRates,
+        refusals: Refusals,
+        address: PublicAddress,
         challenger: Challenger,
         repeats: Repeats,
     ) -> None:
         self.endpoints = endpoints
         self._authenticator = authenticator
-        self._reads = reads
-        self._rules = rules
+        self._access = access
+        self._uploads = uploads
+        self._rates = rates
+        self._refusals = refusals
+        self._address = address
         self._challenger = challenger
         self._repeats = repeats
         self._timers = {(kind, method): _seconds.labels(kind.value, method).observe for kind, method in endpoints}
@@ -96,16 +109,41 @@ class Registry:
         endpoint = self.endpoints.get((target.kind, request.method))
         if endpoint is None:
             raise MethodNotAllowed([method for kind, method in self.endpoints if kind is target.kind])
-        identity = await self._authenticator.identify(request.headers.get("Authorization"))
-        repository = await self._reads.repository(target.name) if target.name else None
-        self._authorise(endpoint, target, identity, repository.visibility if repository else None)
-        call = Call(request, target.name, target.reference, identity, repository, request_id_of(request))
-        response = await endpoint.handler(call)
+        address = self._address.client_of(request)
+        identity = await self._identify(request, target, address)
+        self._rates.take(identity.name, address)
+        standing = await self._stand(identity, target)
+        origin = Origin(identity.actor, request_id_of(request), address)
+        call = Call(request, target.name, target.reference, identity, standing, origin)
+        try:
+            self._authorise(endpoint, identity, standing)
+            response = await endpoint.handler(call)
+        except Denied as exc:
+            self._refusals.note(origin, action=endpoint.action or "read", target=target.name, reason=exc.message)
+            raise
         if isinstance(response, PreparedBytes) and response.premises is not None:
             self._repeats.offer(call, response)
         if request.method not in ("GET", "HEAD"):
             self._log_write(call, target, response.status)
         return response
+
+    async def _identify(self, request: web.Request, target: Target, address: str) -> Identity:
+        header = request.headers.get("Authorization")
+        try:
+            return await self._authenticator.identify(header, address)
+        except InvalidToken:
+            if target.kind is not Kind.UPLOAD:
+                raise
+            # A long push may outlive its token: the session remembers which one it was opened by.
+            lapsed = await self._authenticator.identify_lapsed(header)
+            if not await self._uploads.outlives_token(lapsed.actor, parse_upload_id(target.reference), lapsed.token_id):
+                raise
+            return lapsed
+
+    async def _stand(self, identity: Identity, target: Target) -> Standing:
+        if target.name:
+            return await self._access.standing(identity, target.name)
+        return Standing(await self._access.account(identity), None, Place(target.name, None, None))
 
     def _log_write(self, call: Call, target: Target, status: int) -> None:
         """Pushes and deletions are worth a line each; the blobs they are made of only when somebody looks closely."""
@@ -118,16 +156,18 @@ class Registry:
             reference=target.reference,
             status=status,
             actor=call.actor,
-            request_id=call.request_id,
+            request_id=call.origin.request_id,
         )
 
-    def _authorise(self, endpoint: Endpoint, target: Target, identity: Identity, visibility: str | None) -> None:
+    def _authorise(self, endpoint: Endpoint, identity: Identity, standing: Standing) -> None:
         """Raise Unauthenticated or Denied unless the request is allowed."""
         if endpoint.action is None:
-            if self._rules.login_needed(identity):
+            if self._access.rules.login_needed(standing.account):
                 raise Unauthenticated("authentication required")
+            if endpoint.token_covers is not None and not covers_word(identity.scope, endpoint.token_covers):
+                raise InsufficientScope("the token does not cover this")
             return
-        decision = self._rules.decide(identity, endpoint.action, target.name, visibility, scope=endpoint.scope)
+        decision = self._access.decide(identity, standing, endpoint.action, at_least=endpoint.at_least)
         if decision is Decision.ALLOW:
             return
         if decision is Decision.DENY:
@@ -143,6 +183,9 @@ class Registry:
             scope = f"{render_scope(own, ('pull', 'push'))} {render_scope(source, ('pull',))}"
             return self._challenger.refuse(request, InsufficientScope("the token does not cover this"), scope)
         if isinstance(exc, Unauthenticated):
+            if isinstance(exc, BadCredentials):
+                origin = Origin(exc.name, request_id_of(request), self._address.client_of(request))
+                self._refusals.note(origin, action="login", target=target.name if target else "", reason=exc.message)
             return self._challenger.refuse(request, exc, _scope_for(request.method, target))
         response = render_error(exc, request_id=request_id_of(request))
         if response.status == 416:
@@ -169,6 +212,8 @@ class InsufficientScope(Unauthenticated):
 
 def _scope_for(method: str, target: Target | None) -> str | None:
     """What a client should ask a token for: everything that such a request may need."""
+    if target is not None and target.kind is Kind.CATALOG:
+        return f"{CATALOG}:*"
     if target is None or not target.name:
         return None
     actions: Iterable[str] = ("pull",)

@@ -1,8 +1,16 @@
 -- name: find_blob
-SELECT b.size_bytes, b.storage_key, b.created_at
+SELECT b.size_bytes, b.storage_key, b.created_at, b.content
 FROM gateway.repository_blobs l
 JOIN gateway.blobs b USING (digest)
 WHERE l.repository_id = $1 AND l.digest = $2 AND l.hidden_at IS NULL AND b.quarantined_at IS NULL
+
+-- name: find_contents
+-- Of these blobs those that are rows, whole.
+SELECT b.digest, b.content
+FROM gateway.repository_blobs l
+JOIN gateway.blobs b USING (digest)
+WHERE l.repository_id = $1 AND l.digest = ANY ($2) AND l.hidden_at IS NULL AND b.quarantined_at IS NULL
+  AND b.content IS NOT NULL
 
 -- name: renew_blob_lease
 -- At most one write in a lease's length: only when less than one length is left.
@@ -27,14 +35,22 @@ SET lease_until = greatest(repository_blobs.lease_until, EXCLUDED.lease_until), 
 RETURNING digest
 
 -- name: find_mountable
--- A repository that the caller may read and that has the blob, for a mount that names no source; public ones first.
-SELECT l.repository_id
-FROM gateway.repository_blobs l
-JOIN gateway.repositories r ON r.id = l.repository_id
-JOIN gateway.blobs b USING (digest)
-WHERE l.digest = $1 AND l.hidden_at IS NULL AND b.quarantined_at IS NULL AND r.deleted_at IS NULL
-  AND ($2 OR r.visibility = 'public') AND ($3::text[] IS NULL OR r.name = ANY ($3))
-ORDER BY r.visibility DESC, l.repository_id
+-- A repository that the caller ($2) may read and that has the blob, for a mount that names no source; public ones first. Only so
+-- many are looked at: what is missed is uploaded, and how long it takes says nothing of how many there are.
+SELECT r.id
+FROM (
+    SELECT r.id, r.name, r.namespace_id, r.visibility
+    FROM gateway.repository_blobs l
+    JOIN gateway.repositories r ON r.id = l.repository_id
+    JOIN gateway.blobs b USING (digest)
+    WHERE l.digest = $1 AND l.hidden_at IS NULL AND b.quarantined_at IS NULL AND r.deleted_at IS NULL
+      AND ($5::text[] IS NULL OR r.name = ANY ($5))
+    ORDER BY r.visibility DESC, r.id
+    LIMIT 50
+) r
+WHERE r.visibility = 'public'
+   OR (($3 OR EXISTS (SELECT FROM gateway.grants_at($2, r.id, r.namespace_id, r.name)))
+       AND ($4::text[] IS NULL OR EXISTS (SELECT FROM unnest($4) AS pattern WHERE r.name ~ pattern)))
 LIMIT 1
 
 -- name: lock_link
@@ -54,16 +70,17 @@ WHERE repository_id = $1 AND digest = $2
 DELETE FROM gateway.repository_blobs WHERE repository_id = $1 AND digest = $2
 
 -- name: lock_blob
-SELECT storage_key FROM gateway.blobs WHERE digest = $1 FOR UPDATE
+SELECT digest FROM gateway.blobs WHERE digest = $1 FOR UPDATE
 
 -- name: delete_unlinked_blob
--- In a statement of its own, after the lock: a wait for the lock does not look at the links again.
+-- In a statement of its own, after the lock: a wait for the lock does not look at the links again. A blob that is a row itself
+-- leaves nothing behind.
 WITH gone AS (
     DELETE FROM gateway.blobs
     WHERE digest = $1 AND NOT EXISTS (SELECT FROM gateway.repository_blobs l WHERE l.digest = $1)
     RETURNING storage_key
 )
-INSERT INTO gateway.reclaim (storage_key) SELECT storage_key FROM gone
+INSERT INTO gateway.reclaim (storage_key) SELECT storage_key FROM gone WHERE storage_key <> ''
 
 -- name: take_reclaimable
 SELECT storage_key, unfinished, writer_state

@@ -19,7 +19,7 @@ WHERE repository_id = $1 AND digest = ANY ($2) AND deleted_at IS NULL
 SELECT kind, name, detail
 FROM gateway.push_manifest(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26,
-    $27, $28
+    $27, $28, $29
 )
 
 -- name: lock_repository_shared

@@ -18,14 +18,23 @@ from slipway_gateway.cache import ExactCache, blob_key
 
 _sql = load_queries("slipway_gateway")
 
+# A blob of at most this size is a row: configs and manifests' small neighbours are, and few layers (docs/adr/0013).
+ROW_BLOB_BYTES = 16 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A blob as one repository has it."""
+    """A blob as one repository has it: its bytes themselves, or the key of the object that has them (else empty)."""
 
     size_bytes: int
     storage_key: str
     created_at: datetime
+    content: bytes | None
+
+    @property
+    def weight_bytes(self) -> int:
+        """What remembering it takes."""
+        return len(self.content or b"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,12 @@ class BlobStore:
             row = await self._pool.fetchrow(_sql.find_blob, repository_id, digest)
         return Blob(**row) if row else None
 
+    async def find_contents(self, repository_id: int, digests: Sequence[Digest]) -> dict[Digest, bytes]:
+        """The bytes of those of the blobs that are rows."""
+        with database_errors():
+            rows = await self._pool.fetch(_sql.find_contents, repository_id, digests)
+        return {row["digest"]: row["content"] for row in rows}
+
     async def renew_lease(self, repository_id: int, digest: Digest) -> None:
         """Give a pusher who was told that the blob is there the time to use it."""
         with database_errors():
@@ -71,18 +86,29 @@ class BlobStore:
         return row is not None
 
     async def find_mountable(
-        self, digest: Digest, *, all_repositories: bool, among: Sequence[str] | None
+        self,
+        digest: Digest,
+        *,
+        principal_id: int | None,
+        all_repositories: bool,
+        within: Sequence[str] | None,
+        among: Sequence[str] | None,
     ) -> int | None:
-        """The id of a repository with this blob that the caller may read; `among` are the names a token covers, None: all."""
+        """The id of a repository with this blob that the caller may read.
+
+        `within` are the patterns that a credential is bounded to, `among` the names that a token covers; None: all.
+        """
         with database_errors():
-            found: int | None = await self._pool.fetchval(_sql.find_mountable, digest, all_repositories, among)
+            found: int | None = await self._pool.fetchval(
+                _sql.find_mountable, digest, principal_id, all_repositories, within, among
+            )
         return found
 
     async def unlink(self, repository_id: int, digest: Digest) -> bool:
         """Take the blob out of the repository; False if it is not there.
 
         A living manifest that needs it: BlobInUse. One in the trash: the link is only hidden. None: the link goes, and with
-        the last link anywhere the blob, whose key joins the reclaim list.
+        the last link anywhere the blob; the key of its object, if it has one, joins the reclaim list.
         """
         with database_errors(), self._cache.changing(blob_key(repository_id, digest)):
             return await retried(lambda: self._unlink_once(repository_id, digest))

@@ -23,7 +23,10 @@ _COMMIT_TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class UploadSession:
-    """What is committed of an upload. `digest_so_far` is None when nobody has hashed all of it in one go."""
+    """What is committed of an upload. `digest_so_far` is None when nobody has hashed all of it in one go.
+
+    `content`: all of it, while it is small; `opened`: there may be an object under the key.
+    """
 
     id: uuid.UUID
     storage_key: str
@@ -31,7 +34,14 @@ class UploadSession:
     offset_bytes: int
     digest_so_far: Digest | None
     state: WriterState | None
+    content: bytes | None
+    opened: bool
     created_at: datetime
+
+    @property
+    def held(self) -> bytes | None:
+        """All that has come, if nothing that counts is in storage."""
+        return self.content if self.content is not None or self.offset_bytes else b""
 
 
 class LeaseLost(Conflict):
@@ -49,31 +59,58 @@ class UploadStore:
         self._writer_lease = writer_lease
 
     async def open(
-        self, repository_id: int, principal: str, *, algorithm: str, lease_token: uuid.UUID | None = None
+        self,
+        repository_id: int,
+        principal: str,
+        *,
+        algorithm: str,
+        lease_token: uuid.UUID | None = None,
+        token_id: str | None = None,
     ) -> UploadSession:
-        """Begin a session; with a lease token the caller is its writer already."""
+        """Begin a session; with a lease token the caller is its writer already, and may open the object.
+
+        `token_id`: the bearer token's.
+        """
         upload_id = new_upload_id()
         key = storage_key_of(upload_id)
         with database_errors():
             await self._relaxed.execute(
-                _sql.insert_upload, upload_id, repository_id, principal, key, algorithm, lease_token, self._writer_lease
-            )
-        return UploadSession(upload_id, key, algorithm, 0, None, None, datetime.now().astimezone())
+                _sql.insert_upload, upload_id, repository_id, principal, key, algorithm, lease_token, self._writer_lease,
+                token_id,
+            )  # fmt: skip
+        opened = lease_token is not None
+        return UploadSession(upload_id, key, algorithm, 0, None, None, None, opened, datetime.now().astimezone())
 
     async def find(self, upload_id: uuid.UUID, repository_id: int, principal: str) -> UploadSession | None:
         with database_errors():
             row = await self._pool.fetchrow(_sql.find_upload, upload_id, repository_id, principal)
         return _session(row) if row else None
 
+    async def was_opened_by(self, upload_id: uuid.UUID, principal: str, token_id: str, *, max_age: timedelta) -> bool:
+        """Whether this very token opened the session, not longer ago than `max_age`."""
+        with database_errors():
+            found = await self._pool.fetchval(_sql.find_upload_by_token, upload_id, principal, token_id, max_age)
+        return found is not None
+
     async def lease(
-        self, upload_id: uuid.UUID, repository_id: int, principal: str, token: uuid.UUID
+        self, upload_id: uuid.UUID, repository_id: int, principal: str, token: uuid.UUID, *, opening: bool
     ) -> UploadSession | None:
-        """Become the session's writer; None if it is not there or another one is writing."""
+        """Become the session's writer; None if it is not there or another one is writing.
+
+        `opening`: the object is about to be opened, as `note_opened`.
+        """
         with database_errors():
             row = await self._relaxed.fetchrow(
-                _sql.lease_upload, upload_id, repository_id, principal, token, self._writer_lease
+                _sql.lease_upload, upload_id, repository_id, principal, token, self._writer_lease, opening
             )
         return _session(row) if row else None
+
+    async def note_opened(self, upload_id: uuid.UUID, token: uuid.UUID) -> None:
+        """Say that from now on there may be an object under the session's key. Raises LeaseLost."""
+        with database_errors():
+            row = await self._relaxed.fetchrow(_sql.note_upload_opened, upload_id, token)
+        if row is None:
+            raise LeaseLost("another request is writing to this upload")
 
     async def renew(self, upload_id: uuid.UUID, token: uuid.UUID) -> None:
         """Keep the lease while bytes arrive. Raises LeaseLost."""
@@ -95,11 +132,15 @@ class UploadStore:
         offset_bytes: int,
         digest_so_far: Digest | None,
         state: WriterState | None,
+        content: bytes | None,
     ) -> None:
-        """Commit how far the session has come, and let go of it. Raises LeaseLost."""
+        """Commit how far the session has come, and let go of it. `content`: all of it, if it is not in storage.
+
+        Raises LeaseLost.
+        """
         with database_errors():
             row = await self._pool.fetchrow(
-                _sql.advance_upload, upload_id, token, offset_bytes, digest_so_far, write_state(state)
+                _sql.advance_upload, upload_id, token, offset_bytes, digest_so_far, write_state(state), content
             )
         if row is None:
             raise LeaseLost("another request is writing to this upload")
@@ -117,16 +158,47 @@ class UploadStore:
         """Turn the session into a blob linked to its repository; True if its bytes are the ones kept.
 
         None if the session is not the caller's to commit: another writer has it, or (without `token`) it is not a fresh one.
-        A blob that is collected at this very moment makes the statement fail and run again.
         """
-        arguments = (upload_id, token, digest, size_bytes, self._blob_lease, repository_id, principal)
+        row = await self._commit(
+            _sql.commit_blob, upload_id, token, digest, size_bytes, self._blob_lease, repository_id, principal
+        )
+        return bool(row["first"]) if row["owned"] else None
+
+    async def commit_small(
+        self,
+        upload_id: uuid.UUID,
+        repository_id: int,
+        principal: str,
+        *,
+        token: uuid.UUID | None,
+        digest: Digest,
+        content: bytes | None,
+    ) -> bool | None:
+        """As `commit_blob`, for a blob that becomes a row. `content`: its bytes; None: the session has them.
+
+        Without `token`: None also if the session does not have them, or not exactly the bytes of this digest.
+        """
+        row = await self._commit(
+            _sql.commit_small_blob, upload_id, token, digest, content, self._blob_lease, repository_id, principal
+        )
+        return bool(row["first"]) if row["owned"] else None
+
+    async def put_small(self, repository_id: int, *, digest: Digest, content: bytes) -> bool:
+        """Make a blob that becomes a row, without a session; True if these bytes are the ones kept."""
+        row = await self._commit(
+            _sql.commit_small_blob, None, None, digest, content, self._blob_lease, repository_id, ""
+        )
+        return bool(row["first"])
+
+    async def _commit(self, statement: str, *arguments: object) -> asyncpg.Record:
+        """A blob that is collected at this very moment makes the statement fail and run again."""
         with database_errors():
             for _ in range(_COMMIT_TRIES):
                 try:
-                    [row] = await self._pool.fetch(_sql.commit_blob, *arguments)
+                    [row] = await self._pool.fetch(statement, *arguments)
                 except RETRYABLE_ERRORS:
                     continue
-                return bool(row["first"]) if row["owned"] else None
+                return row
         raise Unavailable("the blob could not be committed, because others change it at the same time")
 
     async def end(
@@ -165,5 +237,7 @@ def _session(row: asyncpg.Record) -> UploadSession:
         offset_bytes=row["offset_bytes"],
         digest_so_far=row["digest_so_far"],
         state=read_state(row["writer_state"]),
+        content=row["content"],
+        opened=row["opened"],
         created_at=row["created_at"],
     )

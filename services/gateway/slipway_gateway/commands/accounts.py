@@ -9,19 +9,15 @@ from typing import Annotated
 import typer
 
 from slipway_common.errors import NotFound
-from slipway_common.launcher.service import Connect
+from slipway_common.launcher.commands import Connect, new_group
 from slipway_gateway.cache import ExactCache
-from slipway_gateway.identity import Passwords
+from slipway_gateway.passwords import Passwords
 from slipway_gateway.store.principals import set_password
 
 
-def build_cli(connect: Connect) -> typer.Typer:
+def build(connect: Connect) -> typer.Typer:
     """The commands, on the database that `connect` reaches."""
-    app = typer.Typer(no_args_is_help=True, help="Accounts that log in with a password.")
-
-    @app.callback()
-    def accounts() -> None:
-        """Accounts that log in with a password."""
+    app = new_group("Set passwords with the database at hand, without a login.")
 
     @app.command("set-password")
     def set_password_(
@@ -40,7 +36,7 @@ def build_cli(connect: Connect) -> typer.Typer:
 async def _set_password(connect: Connect, name: str, password: str) -> None:
     passwords = Passwords()
     try:
-        hashed = await passwords.hash(password)
+        hashed = await passwords.hash_new(password)
     finally:
         passwords.close()
     async with connect() as pool, pool.acquire() as connection, connection.transaction():
