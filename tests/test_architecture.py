@@ -6,10 +6,12 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from slipway_common.launcher.service import installed_services
+from slipway_common.web.routes import Access
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE_ROOTS = {
@@ -37,6 +39,13 @@ SQL = re.compile(
 SQL_ROOMS = re.compile(
     r"/(store(/\w+)?|migrations/versions/\w+|events/(log|positions|retention)|cache|pool|embedded)\.py$"
 )
+# Who may open connections to others: outgoing/guard.py to addresses that users name, with a look at where they lead; the rest of
+# them to what the operator names: services of ours, the storage, the OpenID provider.
+CALLERS = frozenset({
+    "libs/common/slipway_common/outgoing/guard.py", "libs/common/slipway_common/web/peers.py",
+    "libs/common/slipway_common/client/api.py", "services/gateway/slipway_gateway/parts.py",
+    "services/metadata/slipway_metadata/app.py",
+})  # fmt: skip
 MEANINGLESS = frozenset({"utils", "helpers", "base", "misc", "common", "manager", "core"})
 
 
@@ -50,6 +59,14 @@ def imported_modules(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
             yield node.module
+
+
+def called(path: Path) -> Iterator[str]:
+    """What a module calls, as it is written and by the last word of it."""
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Call):
+            written = ast.unparse(node.func)
+            yield from (written, written.rpartition(".")[2])
 
 
 def top(module: str) -> str:
@@ -70,6 +87,15 @@ def test_no_service_imports_another() -> None:
 def test_library_that_a_port_hides_is_imported_in_one_module(library: str) -> None:
     users = [relative(path) for path in MODULES if library in {top(module) for module in imported_modules(path)}]
     assert len(users) <= 1, f"{library} is imported by {users}"
+
+
+def test_connections_to_others_are_opened_in_known_places_only() -> None:
+    """Whoever makes a session of their own goes past the guard."""
+    made = {relative(path) for path in MODULES if {"ClientSession", "aiohttp.request"} & set(called(path))}
+    assert made == CALLERS
+    for path in MODULES:
+        others = {"http.client", "urllib.request", "urllib3", "requests", "httpx"} & set(imported_modules(path))
+        assert not others, f"{relative(path)} imports {others}"
 
 
 def test_rules_are_pure() -> None:
@@ -122,12 +148,17 @@ def test_every_package_has_its_readme() -> None:
 
 
 def test_every_route_declares_who_may_call_it() -> None:
-    accesses = {"public", "login", "repository:pull", "repository:push", "repository:delete", "system:admin"}
+    accesses = {
+        "public", "login", "account", "repository:pull", "repository:push", "repository:delete", "repository:maintain",
+        "repository:admin", "namespace:pull", "namespace:admin", "robot:admin", "system:admin",
+    }  # fmt: skip
+    assert set(get_args(Access)) == accesses
     for service in installed_services().values():
         for route in service.routes:
             assert route.access in accesses, route.path
             assert route.service == service.name, f"{route.path} says it is answered by {route.service}"
-            assert ("{name}" in route.path) == route.access.startswith("repository:"), route.path
+            for place, kind in (("{name}", "repository:"), ("{namespace}", "namespace:"), ("{robot}", "robot:")):
+                assert (place in route.path) == route.access.startswith(kind), f"{route.method} {route.path}"
 
 
 def test_public_routes_are_the_known_ones() -> None:
@@ -137,7 +168,11 @@ def test_public_routes_are_the_known_ones() -> None:
         for route in service.routes
         if route.access == "public"
     }
-    assert public == {("GET", "/api/v1/openapi.json")}
+    assert public == {
+        ("GET", "/api/v1/openapi.json"),
+        ("POST", "/api/v1/login-session"),
+        ("POST", "/api/v1/account/tokens/exchange"),
+    }
 
 
 def test_every_request_of_the_registry_protocol_takes_a_right() -> None:

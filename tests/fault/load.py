@@ -22,6 +22,8 @@ Outcome = Literal["ok", "refused", "unknown"]
 MOVING_TAG = "latest"
 _REQUEST_TIMEOUT = aiohttp.ClientTimeout(total=20)
 _PAUSE_AFTER_FAILURE_S = 0.1
+# Layers that are rows of the database, and layers that are objects, of one write and of several.
+_LAYER_BYTES = ((1, 8 * 1024), (16 * 1024, 100 * 1024))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class Pusher:
         self._name = name
         self._random = random.Random(seed)
         self._pause_s = pause_s
-        self._common = b"a layer that everybody has " * 100
+        self._common = (b"a layer that everybody has " * 100, b"another one, an object " * 1000)
 
     async def run(self, stop: asyncio.Event) -> None:
         number = 0
@@ -106,7 +108,8 @@ class Pusher:
                     self._log.refused_blobs.append(str(exc))
 
     async def _push(self, session: aiohttp.ClientSession, repository: str, number: int) -> None:
-        layers = [self._random.randbytes(self._random.randint(1, 8192)), self._common]
+        size = self._random.randint(*self._random.choice(_LAYER_BYTES))
+        layers = [self._random.randbytes(size), self._random.choice(self._common)]
         config = json.dumps({"os": "linux", "architecture": "amd64", "test": [self._name, number]}).encode()
         for blob in (config, *layers):
             await self._push_blob(session, repository, blob)
@@ -129,7 +132,7 @@ class Pusher:
         if status == 200:
             return
         uploads = f"/v2/{repository}/blobs/uploads/"
-        way = self._random.choice(("post", "put", "patch", "mount"))
+        way = self._random.choice(("post", "put", "patch", "patches", "mount"))
         if way == "post":
             status, location = await self._request(session, "POST", f"{uploads}?digest={digest}", body=blob)
             if status == 201:
@@ -142,10 +145,10 @@ class Pusher:
                 return
         else:
             _, location = await self._request(session, "POST", uploads)
-        if way == "patch":
-            half = len(blob) // 2
-            _, location = await self._request(session, "PATCH", location, body=blob[:half])
-            _, location = await self._request(session, "PATCH", location, body=blob[half:])
+        if way in ("patch", "patches"):
+            half = len(blob) // 2 if way == "patches" else len(blob)
+            for piece in filter(None, (blob[:half], blob[half:])):
+                _, location = await self._request(session, "PATCH", location, body=piece)
             blob = b""
         joint = "&" if "?" in location else "?"
         await self._request(session, "PUT", f"{location}{joint}digest={digest}", body=blob)

@@ -30,7 +30,7 @@ from slipway_common.events.catalogue import (
     TagDeleted,
 )
 from slipway_common.events.consumer import Follower
-from slipway_common.events.event import Event, NewEvent, repository_stream
+from slipway_common.events.event import Event, NewEvent, Origin, repository_stream
 from slipway_common.events.log import EventLog
 from slipway_common.security.service_tokens import ServiceClaims
 from slipway_common.web.problems import problem_middleware
@@ -109,7 +109,7 @@ class FakeGateway:
     async def _append(self, payload: Payload) -> Event:
         async with self.database.pool.acquire() as connection, connection.transaction():
             events = [NewEvent.of(payload)]
-            seq = await EventLog().append(connection, STREAM, events, actor="ann", request_id=None)
+            seq = await EventLog().append(connection, STREAM, events, Origin("ann", None))
         [event] = await EventLog().read(self.database.pool, STREAM, after=seq - 1, limit=1)
         return event
 
@@ -446,7 +446,7 @@ async def test_events_cut_by_retention_are_made_up_for_by_the_snapshot(world: Wo
 async def test_stream_without_snapshot_is_settled(world: World) -> None:
     async with world.database.pool.acquire() as connection, connection.transaction():
         event = NewEvent.of(RepositoryCreated(repository=REPOSITORY, visibility="private"))
-        await EventLog().append(connection, "system", [event], actor=None, request_id=None)
+        await EventLog().append(connection, "system", [event], Origin(None, None))
     assert await world.indexer.reload("system") == 1
 
 

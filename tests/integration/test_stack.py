@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
 
+from slipway_common.testing.images import an_image
 from tests.e2e.outcome import push_pull_and_look
 from tests.parts.api import Api, wait_for
 from tests.parts.docker import DockerEngine
 from tests.parts.fixtures import start_stack
-from tests.parts.images import make_image, make_index
+from tests.parts.images import make_image, make_index, sha256_digest
 from tests.parts.slipway import SlipwayStack
 
 pytestmark = pytest.mark.timeout(300)
@@ -98,27 +100,33 @@ def test_database_away_is_a_503_that_says_when_to_retry(slipway_stack: SlipwaySt
     stack_api.push("acme/db", "2", make_image("after"))
 
 
-def test_object_storage_away_means_no_acknowledgement(slipway_stack: SlipwayStack, stack_api: Api) -> None:
+def test_object_storage_away_means_no_acknowledgement_of_what_would_be_there(
+    slipway_stack: SlipwayStack, stack_api: Api
+) -> None:
+    image, small = an_image("large").with_layer(os.urandom(100_000)).build(), make_image("without storage")
     slipway_stack.s3.stop()
     try:
         with pytest.raises(AssertionError, match=r"^503\b"):
-            stack_api.push("acme/s3", "1", make_image("without storage"))
+            stack_api.push("acme/s3", "1", image)
+        stack_api.push("acme/s3", "small", small)
     finally:
         slipway_stack.s3.start()
-    image = make_image("with storage again")
+    assert stack_api.find_digest("acme/s3", "1") is None
     stack_api.push("acme/s3", "1", image)
     assert stack_api.find_digest("acme/s3", "1") == image.digest
+    assert stack_api.find_digest("acme/s3", "small") == small.digest
 
 
-def test_second_gateway_ends_the_upload_that_the_first_began() -> None:
+@pytest.mark.parametrize("size", [1000, 100_000], ids=["a-row", "an-object"])
+def test_second_gateway_ends_the_upload_that_the_first_began(size: int) -> None:
     """Any gateway process serves any request: an upload begun here is continued there, at once and byte-exact."""
     stack = start_stack(gateways=2)
     try:
         first, second = (
             Api(gateway.url, username=stack.username, password=stack.password) for gateway in stack.gateways
         )
-        image = make_image("two gateways")
-        (digest, content), *_ = image.blobs.items()
+        content = os.urandom(size)
+        digest = sha256_digest(content)
         location = first.request("POST", "/v2/acme/two/blobs/uploads/").headers["Location"]
         half = len(content) // 2
         answer = second.request("PATCH", location, data=content[:half])

@@ -82,15 +82,28 @@ class Client:
         self._session = session
         self.url = url
         self.authorization = authorization
+        self.name = ""
+        self.address: str | None = None
 
     def with_basic(self, name: str, password: str) -> Client:
-        return Client(self._session, self.url, basic(name, password))
+        return self._with(basic(name, password))
+
+    def _with(self, authorization: str) -> Client:
+        made = Client(self._session, self.url, authorization)
+        made.address = self.address
+        return made
 
     def with_token(self, token: str) -> Client:
-        return Client(self._session, self.url, f"Bearer {token}")
+        return self._with(f"Bearer {token}")
 
     def anonymous(self) -> Client:
         return Client(self._session, self.url, None)
+
+    def coming_from(self, address: str) -> Client:
+        """The same login, from another address, as a proxy in front would tell; so that one test's guesses slow down no other."""
+        made = Client(self._session, self.url, self.authorization)
+        made.address = address
+        return made
 
     def at(self, url: str) -> Client:
         """The same login at another gateway."""
@@ -106,12 +119,22 @@ class Client:
         sent = dict(headers or {})
         if self.authorization is not None:
             sent.setdefault("Authorization", self.authorization)
+        if self.address is not None:
+            sent.setdefault("X-Forwarded-For", self.address)
         async with self._session.request(method, url, data=body, headers=sent, allow_redirects=False) as response:
             content = await response.read()
             return Answer(method, path, response.status, response.headers, content).check()
 
     async def get(self, path: str, *, headers: Mapping[str, str] | None = None, **query: str) -> Answer:
         return await self.request("GET", path, headers=headers, **query)
+
+    async def api(
+        self, method: str, path: str, document: Any = None, *, headers: Mapping[str, str] | None = None, **query: str
+    ) -> Answer:
+        """A request of the management API; `path` without `/api/v1`."""
+        body = json.dumps(document).encode() if document is not None else None
+        sent = {"Content-Type": "application/json", **(headers or {})} if body is not None else headers
+        return await self.request(method, f"/api/v1{path}", body=body, headers=sent, **query)
 
     async def head(self, path: str) -> Answer:
         return await self.request("HEAD", path)
@@ -200,9 +223,12 @@ def basic(name: str, password: str) -> str:
 
 
 @asynccontextmanager
-async def open_client(url: str, authorization: str | None = None) -> AsyncIterator[Client]:
+async def open_client(
+    url: str, authorization: str | None = None, *, local_address: str | None = None
+) -> AsyncIterator[Client]:
     """A client that is logged in as the administrator unless something else is said."""
-    connector = aiohttp.TCPConnector(limit=64)
+    local = (local_address, 0) if local_address is not None else None
+    connector = aiohttp.TCPConnector(limit=64, local_addr=local)
     timeout = aiohttp.ClientTimeout(total=30)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False) as session:
         yield Client(session, url, authorization or basic(ADMIN, PASSWORD))

@@ -7,6 +7,7 @@ import itertools
 import shutil
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import asyncpg
@@ -26,22 +27,39 @@ def shared_gateway(postgres_server: str) -> Iterator[RunningGateway]:
 
     Besides `admin` it knows `bob`, an administrator too, and `eve`, who has no rights.
     """
-    url = postgres_server.replace("/slipway?", "/shared_gateway?")
-    _run(_execute(postgres_server, "CREATE DATABASE shared_gateway"))
+    with gateway_of_its_own(postgres_server, "shared_gateway") as gateway:
+        for name, is_admin in (("bob", True), ("eve", False)):
+            _run(add_principal(gateway.database_url, name, password=OTHER_PASSWORD, is_admin=is_admin))
+        yield gateway
+
+
+@contextmanager
+def gateway_of_its_own(postgres_server: str, database: str, **settings: Any) -> Iterator[RunningGateway]:
+    """A gateway for several tests, with a database of this name."""
+    _run(_execute(postgres_server, f"CREATE DATABASE {database}"))
     folder = make_folder()
-    gateway = RunningGateway(url, folder).start()
-    for name, is_admin in (("bob", True), ("eve", False)):
-        _run(add_principal(url, name, password=OTHER_PASSWORD, is_admin=is_admin))
-    yield gateway
-    gateway.stop()
-    shutil.rmtree(folder, ignore_errors=True)
-    _run(_execute(postgres_server, "DROP DATABASE IF EXISTS shared_gateway WITH (FORCE)"))
+    gateway = RunningGateway(postgres_server.replace("/slipway?", f"/{database}?"), folder, **settings).start()
+    try:
+        yield gateway
+    finally:
+        gateway.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+        _run(_execute(postgres_server, f"DROP DATABASE IF EXISTS {database} WITH (FORCE)"))
 
 
 @pytest.fixture
 async def client(shared_gateway: RunningGateway) -> AsyncIterator[Client]:
     """The administrator at the shared gateway."""
     async with open_client(shared_gateway.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def guesser(shared_gateway: RunningGateway) -> AsyncIterator[Client]:
+    """Somebody at an address of their own, whose wrong guesses slow down nobody else."""
+    number = next(_numbers)
+    address = f"127.1.{number // 250}.{number % 250 + 1}"
+    async with open_client(shared_gateway.url, local_address=address) as opened:
         yield opened
 
 

@@ -19,6 +19,7 @@ from slipway_common.launcher.service import Service, installed_services
 from slipway_common.launcher.serving import migrate, open_sockets, run_services
 from slipway_common.settings import load_settings
 from slipway_common.web.health import Health
+from slipway_gateway import passwords
 from tests.parts.process import free_port
 
 ADMIN = "admin"
@@ -26,6 +27,7 @@ PASSWORD = "the-admin's-password"
 _START_TIMEOUT_S = 30.0
 # Cheap on purpose: what is tested is who may do what, not how slow a guess is.
 _hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+passwords.PasswordHasher = lambda: _hasher  # type: ignore[assignment,misc]
 
 
 class RunningGateway:

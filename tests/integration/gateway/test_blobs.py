@@ -14,7 +14,7 @@ KIB, MIB = 1024, 1024 * 1024
 MISSING = "sha256:" + "0" * 64
 
 
-@pytest.mark.parametrize("size", [0, 1, 64 * KIB, 64 * KIB + 1, MIB], ids=str)
+@pytest.mark.parametrize("size", [0, 1, 16 * KIB, 16 * KIB + 1, 64 * KIB, 64 * KIB + 1, MIB], ids=str)
 async def test_blob_is_served_with_its_length_digest_and_no_way_to_be_interpreted(
     client: Client, repository: str, size: int
 ) -> None:
@@ -32,7 +32,7 @@ async def test_blob_is_served_with_its_length_digest_and_no_way_to_be_interprete
         assert answer.body == (content if answer.method == "GET" else b"")
 
 
-@pytest.mark.parametrize("size", [1000, 300 * KIB], ids=["in-memory", "from-file"])
+@pytest.mark.parametrize("size", [1000, 20 * KIB, 300 * KIB], ids=["a-row", "in-memory", "from-file"])
 @pytest.mark.parametrize(
     ("asked", "start", "stop"),
     [

@@ -15,6 +15,9 @@ from tests.integration.gateway.client import Client, open_client
 from tests.integration.gateway.running import RunningGateway, run_sql, running_gateway
 
 KIB, MIB = 1024, 1024 * 1024
+# What a session holds in its row, and what goes to storage.
+ROW, OBJECT = 10, 20 * KIB
+in_row_or_storage = pytest.mark.parametrize("size", [ROW, OBJECT], ids=["in-its-row", "in-storage"])
 
 
 async def test_blob_pushed_by_post_and_put_is_pulled_byte_exact(client: Client, repository: str) -> None:
@@ -74,26 +77,33 @@ async def test_content_range_with_unit_is_understood(client: Client, repository:
     assert (await client.patch(location, b"12345", content_range="bytes 0-4/*")).headers["Range"] == "0-4"
 
 
+@in_row_or_storage
 async def test_chunk_out_of_order_is_refused_with_the_true_range_and_the_session_lives(
-    client: Client, repository: str
+    client: Client, repository: str, size: int
 ) -> None:
+    content = os.urandom(size)
     location = await client.open_upload(repository)
-    await client.patch(location, b"0123456789", content_range="0-9")
-    for lying in ("0-9", "5-14", "20-29"):
+    await client.patch(location, content, content_range=f"0-{size - 1}")
+    for lying in ("0-9", "5-14", f"{size + 10}-{size + 19}"):
         refused = await client.patch(location, b"abcdefghij", content_range=lying)
         assert (refused.status, refused.codes) == (416, ["BLOB_UPLOAD_INVALID"])
-        assert (refused.headers["Range"], refused.location) == ("0-9", location)
-    assert (await client.patch(location, b"abcde", content_range="10-14")).status == 202
-    finished = await client.finish(location, digest(b"0123456789abcde"))
+        assert (refused.headers["Range"], refused.location) == (f"0-{size - 1}", location)
+    assert (await client.patch(location, b"abcde", content_range=f"{size}-{size + 4}")).status == 202
+    finished = await client.finish(location, digest(content + b"abcde"))
     assert finished.status == 201
+    assert (await client.get(finished.location)).body == content + b"abcde"
 
 
-async def test_put_out_of_order_is_refused_and_the_session_lives(client: Client, repository: str) -> None:
+@in_row_or_storage
+async def test_put_out_of_order_is_refused_and_the_session_lives(client: Client, repository: str, size: int) -> None:
+    content = os.urandom(size)
     location = await client.open_upload(repository)
-    await client.patch(location, b"0123456789")
-    refused = await client.finish(location, digest(b"0123456789ab"), b"ab", content_range="3-4")
-    assert (refused.status, refused.headers["Range"]) == (416, "0-9")
-    assert (await client.finish(location, digest(b"0123456789ab"), b"ab", content_range="10-11")).status == 201
+    await client.patch(location, content)
+    whole = digest(content + b"ab")
+    for lying in ("0-1", "3-4"):
+        refused = await client.finish(location, whole, b"ab", content_range=lying)
+        assert (refused.status, refused.headers["Range"]) == (416, f"0-{size - 1}")
+    assert (await client.finish(location, whole, b"ab", content_range=f"{size}-{size + 1}")).status == 201
 
 
 @pytest.mark.parametrize("lying", ["0-3", "0-20", "9-0", "abc", "-5", "0-", "0--1", "1e3-2e3", "0-9,10-19"])
@@ -114,11 +124,12 @@ async def test_status_tells_how_far_the_session_has_come(client: Client, reposit
     assert (status.status, status.headers["Range"], status.location) == (204, "0-999", location)
 
 
+@in_row_or_storage
 async def test_cancelled_session_is_gone_and_its_bytes_are_queued_for_deletion(
-    client: Client, repository: str, shared_gateway: RunningGateway
+    client: Client, repository: str, shared_gateway: RunningGateway, size: int
 ) -> None:
     location = await client.open_upload(repository)
-    await client.patch(location, b"x" * 1000)
+    await client.patch(location, b"x" * size)
     assert (await client.delete(location)).status == 204
     for answer in (
         await client.get(location),
@@ -145,13 +156,21 @@ async def test_digest_algorithm_of_a_session_is_the_clients_choice(
     assert (await client.get(finished.location)).body == content
 
 
-async def test_digest_of_another_algorithm_than_announced_is_computed_anew(client: Client, repository: str) -> None:
+@in_row_or_storage
+@pytest.mark.parametrize("last", [b"", b"ab"], ids=["after-all", "with-the-last"])
+async def test_digest_of_another_algorithm_than_announced_is_computed_anew(
+    client: Client, repository: str, size: int, last: bytes
+) -> None:
+    content = os.urandom(size)
     location = await client.open_upload(repository, digest_algorithm="sha256")
-    await client.patch(location, b"0123456789")
-    assert (await client.finish(location, digest(b"0123456789ab", "sha512"), b"ab")).status == 201
+    await client.patch(location, content)
+    finished = await client.finish(location, digest(content + last, "sha512"), last)
+    assert finished.status == 201
+    assert (await client.get(finished.location)).body == content + last
     wrong = await client.open_upload(repository, digest_algorithm="sha256")
-    await client.patch(wrong, b"0123456789")
-    assert (await client.finish(wrong, digest(b"other", "sha512"), b"ab")).codes == ["DIGEST_INVALID"]
+    await client.patch(wrong, content)
+    assert (await client.finish(wrong, digest(b"other", "sha512"), last)).codes == ["DIGEST_INVALID"]
+    assert (await client.get(wrong)).status == 404
 
 
 @pytest.mark.parametrize("algorithm", ["md5", "sha1", "SHA256", "../sha256", ""])
@@ -178,20 +197,32 @@ async def test_malformed_digest_is_refused_before_anything_else_and_the_session_
     assert (await client.finish(location, digest(b"abcdef"), b"def")).status == 201
 
 
+@in_row_or_storage
 @pytest.mark.parametrize("chunked", [True, False], ids=["after-patch", "at-once"])
-async def test_wrong_digest_is_refused_and_nothing_is_stored(client: Client, repository: str, chunked: bool) -> None:
+async def test_wrong_digest_is_refused_ends_the_session_and_nothing_is_stored(
+    client: Client, repository: str, chunked: bool, size: int
+) -> None:
+    content = os.urandom(size)
     location = await client.open_upload(repository)
     if chunked:
-        await client.patch(location, b"abc")
-    answer = await client.finish(location, digest(b"other"), b"" if chunked else b"abc")
+        await client.patch(location, content)
+    answer = await client.finish(location, digest(b"other"), b"" if chunked else content)
     assert (answer.status, answer.codes) == (400, ["DIGEST_INVALID"])
+    assert (await client.get(location)).codes == ["BLOB_UPLOAD_UNKNOWN"]
     assert (await client.get_blob(repository, digest(b"other"))).status == 404
-    assert (await client.get_blob(repository, digest(b"abc"))).status == 404
+    assert (await client.get_blob(repository, digest(content))).status == 404
 
 
-async def test_wrong_digest_in_a_single_post_is_refused(client: Client, repository: str) -> None:
-    answer = await client.start_upload(repository, body=b"abc", digest=digest(b"other"))
+@in_row_or_storage
+async def test_wrong_digest_in_a_single_post_is_refused(
+    client: Client, repository: str, shared_gateway: RunningGateway, size: int
+) -> None:
+    answer = await client.start_upload(repository, body=os.urandom(size), digest=digest(b"other"))
     assert (answer.status, answer.codes) == (400, ["DIGEST_INVALID"])
+    sessions = (
+        "SELECT u.id FROM gateway.uploads u JOIN gateway.repositories r ON r.id = u.repository_id WHERE r.name = $1"
+    )
+    assert not await run_sql(shared_gateway.database_url, sessions, repository)
 
 
 @pytest.mark.parametrize("upload_id", ["1", "../x", "%00", str(uuid.uuid4()), "x" * 3000])
@@ -230,10 +261,10 @@ async def test_session_is_not_found_through_another_repository(
     assert (await client.get(location)).status == 204
 
 
-async def test_concurrent_patches_never_interleave(client: Client, repository: str) -> None:
+@pytest.mark.parametrize("size", [KIB, 5 * KIB, 512 * KIB], ids=["in-its-row", "out-of-its-row", "in-storage"])
+async def test_concurrent_patches_never_interleave(client: Client, repository: str, size: int) -> None:
     """Of many writers to one offset exactly one wins; the others are told where the session stands."""
     location = await client.open_upload(repository)
-    size = 512 * KIB
     content = b""
     for _round in range(4):
         bodies = [bytes([letter]) * size for letter in range(4)]
@@ -258,35 +289,49 @@ async def test_two_uploads_of_the_same_blob_at_once_both_succeed(
         assert (await client.get_blob(name, digest(content))).body == content
 
 
-async def test_body_cut_off_midway_keeps_what_came_and_can_be_resumed(client: Client, repository: str) -> None:
-    content = os.urandom(2 * MIB)
+cut_off = pytest.mark.parametrize(
+    ("size", "sent"),
+    [(10 * KIB, 4321), (40 * KIB, 10 * KIB), (40 * KIB, 30 * KIB), (2 * MIB, MIB + 123)],
+    ids=["of-a-row", "early", "late", "large"],
+)
+
+
+@cut_off
+async def test_body_cut_off_midway_keeps_what_came_and_can_be_resumed(
+    client: Client, repository: str, size: int, sent: int
+) -> None:
+    content = os.urandom(size)
     location = await client.open_upload(repository)
-    await send_and_vanish(client, "PATCH", location, content, announce=len(content), sent=MIB + 123)
+    await send_and_vanish(client, "PATCH", location, content, announce=len(content), sent=sent)
     offset = await committed_offset(client, location)
-    assert 0 <= offset <= MIB + 123
+    assert 0 <= offset <= sent
     rest = await client.patch(location, content[offset:], content_range=f"{offset}-{len(content) - 1}")
     assert rest.status == 202
     assert (await client.finish(location, digest(content))).status == 201
     assert (await client.get_blob(repository, digest(content))).body == content
 
 
-async def test_put_cut_off_midway_stores_no_blob_and_can_be_resumed(client: Client, repository: str) -> None:
-    content = os.urandom(MIB)
+@cut_off
+async def test_put_cut_off_midway_stores_no_blob_and_can_be_resumed(
+    client: Client, repository: str, size: int, sent: int
+) -> None:
+    content = os.urandom(size)
     location = await client.open_upload(repository)
     path = f"{location}?digest={digest(content)}"
-    await send_and_vanish(client, "PUT", path, content, announce=len(content), sent=MIB // 2)
+    await send_and_vanish(client, "PUT", path, content, announce=len(content), sent=sent)
     offset = await committed_offset(client, location)
     assert (await client.get_blob(repository, digest(content))).status == 404
     assert (await client.finish(location, digest(content), content[offset:])).status == 201
 
 
+@cut_off
 async def test_single_post_cut_off_midway_leaves_nothing(
-    client: Client, repository: str, shared_gateway: RunningGateway
+    client: Client, repository: str, shared_gateway: RunningGateway, size: int, sent: int
 ) -> None:
-    content = os.urandom(MIB)
+    content = os.urandom(size)
     await client.open_upload(repository)
     path = f"/v2/{repository}/blobs/uploads/?digest={digest(content)}"
-    await send_and_vanish(client, "POST", path, content, announce=len(content), sent=MIB // 2)
+    await send_and_vanish(client, "POST", path, content, announce=len(content), sent=sent)
     sessions = (
         "SELECT u.id FROM gateway.uploads u JOIN gateway.repositories r ON r.id = u.repository_id WHERE r.name = $1"
     )
@@ -319,11 +364,11 @@ async def test_bytes_that_were_never_committed_are_cut_off(database_url: str) ->
     content = os.urandom(MIB)
     async with running_gateway(database_url) as gateway, open_client(gateway.url) as client:
         location = await client.open_upload("acme/app")
-        await client.patch(location, content[:1000])
+        await client.patch(location, content[:20_000])
         rows = await run_sql(database_url, "SELECT storage_key FROM gateway.uploads")
         with (gateway.objects / rows[0]["storage_key"]).open("ab") as file:
             file.write(b"never acknowledged")
-        assert (await client.finish(location, digest(content), content[1000:])).status == 201
+        assert (await client.finish(location, digest(content), content[20_000:])).status == 201
         assert (await client.get_blob("acme/app", digest(content))).body == content
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slipway_gateway.api.oci_errors import SizeInvalid
-from slipway_gateway.api.uploads import _parse_id, _start_of, range_so_far
+from slipway_gateway.api.uploads import _start_of, parse_upload_id, range_so_far
 from slipway_gateway.uploads import UploadUnknown
 
 
@@ -83,4 +83,4 @@ def test_range_so_far_is_inclusive(offset: int, said: str) -> None:
 )
 def test_upload_that_has_no_id_is_unknown(text: str) -> None:
     with pytest.raises(UploadUnknown):
-        _parse_id(text)
+        parse_upload_id(text)

@@ -12,7 +12,9 @@ from slipway_common.events.catalogue import (
     ManifestDeleted,
     ManifestPushed,
     Payload,
+    RepositoryDeleted,
     RepositoryRef,
+    RepositoryRenamed,
     TagDeleted,
 )
 from slipway_common.events.event import Event
@@ -81,6 +83,18 @@ def test_manifest_pushed_again_after_its_deletion_loses_its_old_tags() -> None:
 
 def test_cut_tags_are_noticed() -> None:
     assert set(fold(_events(_tag("x", "1", truncated=True))).cut_tags) == {"x"}
+
+
+def test_last_name_of_a_repository_counts() -> None:
+    renamed = REPOSITORY.model_copy(update={"name": "other/hello", "namespace": "other"})
+    changes = fold(_events(_push("x"), RepositoryRenamed(repository=renamed, before=REPOSITORY.name)))
+    assert (changes.repository, set(changes.pushed), changes.gone) == (renamed, {"x"}, False)
+
+
+def test_repository_that_is_deleted_leaves_nothing_to_describe() -> None:
+    changes = fold(_events(_push("x"), _tag("x", "1", truncated=True), RepositoryDeleted(repository=REPOSITORY)))
+    assert (changes.gone, changes.pushed, changes.cut_tags) == (True, {}, {})
+    assert changes.repository == REPOSITORY
 
 
 def test_unknown_events_are_passed_over() -> None:
