@@ -13,12 +13,15 @@ from bench.machine import describe_machine
 from bench.plan import Plan, quick
 from bench.profiling import profile
 from bench.report import Report, put_into_page
+from bench.rights import run_rights
 from bench.rounds import run_scenarios
 from bench.scenarios import SCENARIOS, Scenario, find_scenario
 from bench.servers import Side, parse_sides
 
 _HERE = Path(__file__).parent
 _GROWTH = {"growth-tags": "tags", "growth-catalog": "catalog"}
+_RIGHTS = "growth-rights"
+_OTHERS = (*_GROWTH, _RIGHTS)  # measured in their own way
 
 _EPILOG = """\
 examples:
@@ -27,6 +30,8 @@ examples:
   python -m bench manifest-tag push-own --rounds 9   two scenarios, more rounds
   python -m bench --sides slipway:1,slipway:2 blob-head
                                                      one worker against two
+  python -m bench --sides slipway,slipway-open manifest-tag manifest-varied
+                                                     what checking a token and a right costs
   python -m bench --sides distribution,distribution  the measurement measured: every ratio should be about 1
   python -m bench profile push-own                   where Slipway's time goes
   SLIPWAY_DATABASE_POOL_SIZE=32 python -m bench push-own
@@ -57,13 +62,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measure(words: list[str]) -> int:
     options = _parser().parse_args(words)
     sides = parse_sides(options.sides)
-    names = options.scenarios or [scenario.name for scenario in SCENARIOS] + list(_GROWTH)
-    plan, scenarios = _plan(options), _scenarios([name for name in names if name not in _GROWTH])
+    names = options.scenarios or [*(scenario.name for scenario in SCENARIOS), *_OTHERS]
+    plan, scenarios = _plan(options), _scenarios([name for name in names if name not in _OTHERS])
     parts.load_binary()  # built before the clock, and its mistakes shown first
     machine = describe_machine(plan.work_folder)
     series = run_scenarios(scenarios, sides, plan)
     growth = _grow([_GROWTH[name] for name in names if name in _GROWTH], sides, plan)
-    report = Report(machine, plan, series, growth)
+    rights = run_rights(sides, plan) if _RIGHTS in names else []
+    report = Report(machine, plan, series, growth, rights)
     print(report.markdown())
     page = report.write(options.results)
     print(f"written: {page} and {page.with_suffix('.json').name}", file=sys.stderr)
@@ -93,6 +99,7 @@ def _profile(words: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     lines = [f"  {scenario.name:<17}{scenario.title}" for scenario in SCENARIOS]
     lines += ["  growth-tags      pages of tags/list as it grows", "  growth-catalog   pages of _catalog as it grows"]
+    lines += ["  growth-rights    decisions and lists as users, repositories and grants become more (Slipway only)"]
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure Slipway side by side with CNCF distribution.",
@@ -102,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("scenarios", nargs="*", metavar="SCENARIO", help="which to run (default: all; listed below)")
     parser.add_argument(
         "--sides", default="slipway,distribution", metavar="A,B",
-        help="what to compare, of slipway, slipway:WORKERS, distribution, distribution-nocache; one name: measured "
+        help="what to compare, of slipway, slipway:WORKERS, slipway-open, distribution, distribution-nocache; one name: measured "
         "alone (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
@@ -142,7 +149,7 @@ def _scenarios(names: Sequence[str]) -> list[Scenario]:
     for name in names:
         scenario = find_scenario(name)
         if scenario is None:
-            known = ", ".join([each.name for each in SCENARIOS] + list(_GROWTH))
+            known = ", ".join([*(each.name for each in SCENARIOS), *_OTHERS])
             raise ValueError(f"no scenario {name!r}; there are {known}")
         found.append(scenario)
     return found

@@ -1,9 +1,24 @@
 """How long and how large a run is."""
 
 from dataclasses import dataclass, replace
+from math import isqrt
 from pathlib import Path
 
 _MEBIBYTE = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """How much there is besides what one user has: that is the same at every size."""
+
+    repositories: int
+    users: int
+    grants: int
+
+    @property
+    def namespaces(self) -> int:
+        """As many as repositories in each of them."""
+        return isqrt(self.repositories)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +34,11 @@ class Plan:
     memory_uploads: int = 32
     memory_bytes: int = 256 * _MEBIBYTE
     growth_sizes: tuple[int, ...] = (100, 10_000, 100_000)
+    installations: tuple[Installation, ...] = (
+        Installation(100, 10, 1_000),
+        Installation(1_000, 100, 10_000),
+        Installation(10_000, 1_000, 100_000),
+    )
 
 
 def quick(plan: Plan) -> Plan:
@@ -31,4 +51,5 @@ def quick(plan: Plan) -> Plan:
         large_bytes=128 * _MEBIBYTE,
         memory_bytes=32 * _MEBIBYTE,
         growth_sizes=(100, 1_000),
+        installations=plan.installations[:2],
     )

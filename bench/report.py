@@ -9,6 +9,7 @@ from statistics import median
 
 from bench.growth import GrowthRow
 from bench.plan import Plan
+from bench.rights import RightsRow
 from bench.rounds import Series
 from bench.servers import Side
 
@@ -24,6 +25,7 @@ class Report:
     plan: Plan
     series: list[Series]
     growth: list[GrowthRow]
+    rights: list[RightsRow]
 
     def markdown(self) -> str:
         """Give the tables as Markdown, which also reads well on a terminal."""
@@ -38,6 +40,9 @@ class Report:
         if self.growth:
             header = ["list", "registry", "entries", "page", "pages/s", "p50 ms", "p99 ms"]
             parts.append(_table(header, [_growth_row(row) for row in self.growth]))
+        if self.rights:
+            sizes = list(dict.fromkeys(map(_size, self.rights)))
+            parts.append(_table(_rights_header(sizes), _rights_rows(self.rights, sizes)))
         return "\n\n".join([*parts, self._conditions()]) + "\n"
 
     def _conditions(self) -> str:
@@ -88,6 +93,7 @@ class Report:
                     for series in self.series
                 ],
                 "growth": [asdict(row) for row in self.growth],
+                "rights": [asdict(row) for row in self.rights],
             },
             indent=1,
         )
@@ -158,6 +164,33 @@ def _mark(reached: bool, meant: bool) -> str:
 
 def _growth_row(row: GrowthRow) -> list[str]:
     return [row.kind, row.side, f"{row.size:,}", row.page, _number(row.rate), _number(row.p50_ms), _number(row.p99_ms)]
+
+
+def _size(row: RightsRow) -> str:
+    return f"{row.repositories:,} / {row.users:,} / {row.grants:,}"
+
+
+def _rights_header(sizes: Sequence[str]) -> list[str]:
+    columns = [[f"{size}: /s", "p50 ms", "p99 ms"] for size in sizes]
+    return [
+        "request (repositories / users / grants)",
+        "registry",
+        "cache",
+        *(name for names in columns for name in names),
+    ]
+
+
+def _rights_rows(rows: Sequence[RightsRow], sizes: Sequence[str]) -> list[list[str]]:
+    """Give a line for each request, with the sizes beside each other."""
+    figures = {(row.side, row.request, row.cache, _size(row)): row for row in rows}
+    lines = []
+    for side, request, cache in dict.fromkeys((row.side, row.request, row.cache) for row in rows):
+        cells = [request, side, cache]
+        for size in sizes:
+            row = figures[side, request, cache, size]
+            cells += [_number(row.rate), _number(row.p50_ms), _number(row.p99_ms)]
+        lines.append(cells)
+    return lines
 
 
 def _spread(values: Sequence[float], *, digits: int | None = None) -> str:

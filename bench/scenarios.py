@@ -114,7 +114,7 @@ def _pull(connections: int) -> Measure:
 
 
 def _measure_memory(server: Server, plan: Plan, number: int) -> Measurement:
-    """Give the rise of the resident memory above what the idle server had, in MiB."""
+    """Give the rise of the memory above what the idle server had, in MiB, a shared page counted once."""
     wait_until_quiet([server.tree()])
     idle = memory(server.tree())
     with watched_memory(server.process.pid, server.folder) as peak:
@@ -126,9 +126,9 @@ def _measure_memory(server: Server, plan: Plan, number: int) -> Measurement:
         "mb_per_second": result.value,
         "idle_rss_mib": idle.rss,
         "idle_pss_mib": idle.pss,
-        "rise_pss_mib": peak.value.pss - idle.pss,
+        "rise_rss_mib": peak.value.rss - idle.rss,
     }
-    return replace(result, value=peak.value.rss - idle.rss, extra=extra)
+    return replace(result, value=peak.value.pss - idle.pss, extra=extra)
 
 
 _BLOB, _MANIFESTS = "/v2/bench/read/blobs/{layer}", "/v2/bench/read/manifests"

@@ -42,7 +42,8 @@ _PEER_CACHE = "  cache: {blobdescriptor: inmemory}"
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """Which registry stands on one side: `slipway`, `slipway:N` (N workers), `distribution`, `distribution-nocache`."""
+    """Which registry stands on one side: `slipway`, `slipway:N` (N workers), `slipway-open` (login is off), `distribution`,
+    `distribution-nocache`."""
 
     name: str
     label: str
@@ -57,9 +58,11 @@ def parse_sides(text: str) -> list[Side]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         kind, _, workers = name.partition(":")
-        known = kind in ("slipway", "distribution", "distribution-nocache")
+        known = kind in ("slipway", "slipway-open", "distribution", "distribution-nocache")
         if not known or (workers and (kind != "slipway" or not workers.isdigit())):
-            raise ValueError(f"{name!r} is none of slipway, slipway:WORKERS, distribution, distribution-nocache")
+            raise ValueError(
+                f"{name!r} is none of slipway, slipway:WORKERS, slipway-open, distribution, distribution-nocache"
+            )
     if not names:
         raise ValueError("name at least one side")
     return [Side(name, name if names.index(name) == place else f"{name} (again)") for place, name in enumerate(names)]
@@ -89,13 +92,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(side: Side, work_folder: Path) -> Iterator[Server]:
-    """Start a registry, wait until it answers, and in the end stop it and remove its data."""
+def running(side: Side, work_folder: Path, **environment: str) -> Iterator[Server]:
+    """Start a registry, wait until it answers, and in the end stop it and remove its data. `environment`: settings."""
     folder = Path(tempfile.mkdtemp(prefix=f"bench-{side.name.partition(':')[0]}-", dir=work_folder))
     folder.chmod(0o711)  # an embedded PostgreSQL runs as another user below it
     server: Server | None = None
     try:
-        server = _start(side, folder)
+        server = _start(side, folder, environment)
         _wait_ready(server, "/readyz" if side.is_slipway else "/v2/")
         yield server
     finally:
@@ -104,22 +107,27 @@ def running(side: Side, work_folder: Path) -> Iterator[Server]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(side: Side, folder: Path) -> Server:
+def _start(side: Side, folder: Path, environment: dict[str, str]) -> Server:
     port = _free_port()
     if not side.is_slipway:
         config = folder / "config.yml"
         cache = "" if side.name.endswith("nocache") else _PEER_CACHE
         config.write_text(_PEER_CONFIG.format(data=folder / "data", port=port, cache=cache))
         command = [str(parts.peer_binary()), "serve", str(config)]
-        return Server(side, _spawn(command, folder, OTEL_TRACES_EXPORTER="none"), port, folder)
+        process = _spawn(command, folder, OTEL_TRACES_EXPORTER="none", **environment)
+        return Server(side, process, port, folder)
     password = secrets.token_urlsafe(18)
     command = [sys.executable, "-m", "slipway_common", "serve"]
     command += ["--listen", f"127.0.0.1:{port}", "--data", str(folder / "data")]
     workers = side.name.partition(":")[2]
     if workers:
         command += ["--workers", workers]
-    log_level = os.environ.get("SLIPWAY_LOG_LEVEL", "warning")  # no line per request, as the peer has none
-    process = _spawn(command, folder, SLIPWAY_ADMIN_PASSWORD=password, SLIPWAY_LOG_LEVEL=log_level)
+    # No line per request, as the peer has none.
+    environment = {"SLIPWAY_LOG_LEVEL": os.environ.get("SLIPWAY_LOG_LEVEL", "warning"), **environment}
+    if side.name == "slipway-open":
+        process = _spawn(command, folder, SLIPWAY_ANONYMOUS="everything", **environment)
+        return Server(side, process, port, folder)
+    process = _spawn(command, folder, SLIPWAY_ADMIN_PASSWORD=password, **environment)
     return Server(side, process, port, folder, user="admin", password=password)
 
 

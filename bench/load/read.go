@@ -21,6 +21,7 @@ func runRead(name string, arguments []string) (any, error) {
 	seconds := flags.Float64("seconds", 5, "measure for this long")
 	warm := flags.Float64("warm", 1, "read for this long before measuring")
 	rounds := flags.Int("rounds", 0, "instead of -seconds: this many reads per connection")
+	status := flags.Int("status", 200, "the status that every answer must have")
 	vary := flags.Bool("vary", false, "give each request an X-Request-Id of its own, so that no two are alike")
 	_ = flags.Parse(arguments)
 
@@ -28,7 +29,7 @@ func runRead(name string, arguments []string) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	reader := &repeatedRead{method: "GET", connections: *connections, address: registry.base.Host}
+	reader := &repeatedRead{method: "GET", connections: *connections, address: registry.base.Host, status: *status}
 	if name == "head" {
 		reader.method = "HEAD"
 	}
@@ -68,6 +69,7 @@ type repeatedRead struct {
 	address     string
 	request     []byte
 	connections int
+	status      int
 	length      int64 // body bytes that every answer must announce
 	idAt        int   // where a request's own id stands in it; 0: it has none
 }
@@ -84,7 +86,7 @@ func (r *repeatedRead) check(path string) error {
 	if err != nil {
 		return err
 	}
-	if err := first.expect(r.method+" "+path, 200); err != nil {
+	if err := first.expect(r.method+" "+path, r.status); err != nil {
 		return err
 	}
 	r.length = first.length
@@ -126,8 +128,8 @@ func (r *repeatedRead) measure(duration time.Duration, rounds int) (measurement,
 			if err != nil {
 				return err
 			}
-			if result.status != 200 || result.length != r.length {
-				return fmt.Errorf("answered %d with %d bytes, not 200 with %d: %.300s", result.status, result.length, r.length, result.body)
+			if result.status != r.status || result.length != r.length {
+				return fmt.Errorf("answered %d with %d bytes, not %d with %d: %.300s", result.status, result.length, r.status, r.length, result.body)
 			}
 			now := time.Now()
 			own = append(own, now.Sub(began))
