@@ -81,7 +81,8 @@ JOIN gateway.principals p ON p.name = w.name
 """
 _GRANTS_OF_ASKING = """
 INSERT INTO gateway.grants (principal_id, team_id, repository_id, namespace_id, role)
-SELECT p.id, NULL::bigint, r.id, NULL::bigint, 1 FROM gateway.principals p, gateway.repositories r WHERE p.name = $1 AND r.name = $2
+SELECT p.id, NULL::bigint, r.id, NULL::bigint, 1
+FROM gateway.principals p, gateway.repositories r WHERE p.name = $1 AND r.name = $2
 UNION ALL
 SELECT NULL::bigint, t.id, r.id, NULL::bigint, 1
 FROM gateway.teams t, gateway.repositories r WHERE t.name = 'team-0000000' AND r.name = $3

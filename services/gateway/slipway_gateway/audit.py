@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -91,10 +91,13 @@ class Audit:
 
 def _read_place(text: str) -> Place:
     try:
-        at, stream, seq = text.split(",")
-        return Place(datetime.fromisoformat(at), stream, int(seq))
-    except ValueError as exc:
+        at, stream, number = text.split(",")
+        place = Place(datetime.fromisoformat(at).astimezone(UTC), stream, int(number))
+    except (ValueError, OverflowError) as exc:
         raise InvalidInput("last must be the `next` of the page before") from exc
+    if not 0 <= place.seq < 2**63:
+        raise InvalidInput("last must be the `next` of the page before")
+    return place
 
 
 def _place(at: datetime, stream: str, seq: int) -> str:

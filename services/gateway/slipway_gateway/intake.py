@@ -33,9 +33,10 @@ def replay(content: bytes | bytearray) -> Receive:
     ) -> int:
         rest = memoryview(content)
         while rest:
-            if room() == 0:
-                await flush()
             size = min(room(), len(rest))
+            if size == 0:
+                await flush()
+                continue
             consume(rest[:size])
             rest = rest[size:]
         return len(content)

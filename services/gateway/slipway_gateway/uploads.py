@@ -162,10 +162,10 @@ class Uploads:
         `start` is where the client says the bytes belong, `size_bytes` how many it says they are. Raises UploadUnknown,
         OutOfOrder, CutOff.
         """
-        session, token = await self._lease(repository, principal, upload_id, start, size_bytes)
+        session, token = await self._lease(repository, principal, upload_id, start)
         async with (
             self._writing(session, repository, principal, token),
-            self._intake(session, token, session.algorithm, size_bytes) as intake,
+            self._intake(session, session.algorithm, size_bytes) as intake,
         ):
             try:
                 await self._receive(session, token, intake, receive)
@@ -194,7 +194,7 @@ class Uploads:
             if await self._finish_at_once(repository, principal, upload_id, digest, content):
                 return
             receive = replay(content)
-        session, token = await self._lease(repository, principal, upload_id, start, size_bytes)
+        session, token = await self._lease(repository, principal, upload_id, start)
         async with self._writing(session, repository, principal, token):
             await self._finish(
                 session, repository, principal, token, digest=digest, receive=receive, size_bytes=size_bytes
@@ -246,16 +246,10 @@ class Uploads:
         return kept
 
     async def _lease(
-        self,
-        repository: Repository,
-        principal: str,
-        upload_id: uuid.UUID,
-        start: int | None,
-        size_bytes: int | None,
+        self, repository: Repository, principal: str, upload_id: uuid.UUID, start: int | None
     ) -> tuple[UploadSession, uuid.UUID]:
         token = uuid.uuid4()
-        opening = size_bytes is not None and size_bytes > ROW_BLOB_BYTES
-        session = await self._store.lease(upload_id, repository.id, principal, token, opening=opening)
+        session = await self._store.lease(upload_id, repository.id, principal, token)
         if session is None:
             raise self._busy(await self.get(repository, principal, upload_id))
         if start is not None and start != session.offset_bytes:
@@ -292,14 +286,10 @@ class Uploads:
             raise
 
     @contextlib.asynccontextmanager
-    async def _intake(
-        self, session: UploadSession, token: uuid.UUID, algorithm: str, size_bytes: int | None
-    ) -> AsyncIterator[Intake]:
+    async def _intake(self, session: UploadSession, algorithm: str, size_bytes: int | None) -> AsyncIterator[Intake]:
         """Take bytes in behind what the session has. Its object is opened at once if it is clear that it will be."""
 
         async def open_writer() -> ObjectWriter:
-            if not session.opened:
-                await self._store.note_opened(session.id, token)
             return await self._objects.open_writer(session.storage_key, state=session.state)
 
         held = session.held
@@ -334,7 +324,7 @@ class Uploads:
         receive: Receive,
         size_bytes: int | None,
     ) -> None:
-        async with self._intake(session, token, algorithm_of(digest), size_bytes) as intake:
+        async with self._intake(session, algorithm_of(digest), size_bytes) as intake:
             try:
                 await self._receive(session, token, intake, receive)
             except CutOff:

@@ -841,6 +841,25 @@ async def test_pages_of_any_size_make_the_whole_list(client: Client, owner: Clie
     assert len(spaces) == len(set(spaces))
 
 
+ODD_MOMENTS = [
+    "0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-14:00", "0001-01-01", "9999-12-31T23:59:59.999999Z",
+    "2024-01-01T00:00:00", "1e400", "-1e20", "99999999999", "infinity", "nan", "now", "2024-13-01", "24:00", "%00", "x" * 3000,
+]  # fmt: skip
+ODD_PLACES = [
+    "x", ",,", "2024-01-01T00:00:00,refusal,1", "0001-01-01T00:00:00%2B23:59,refusal,1", "9999-12-31T23:59:59-23:59,a,1",
+    *(f"2024-01-01T00:00:00%2B00:00,{stream},{number}" for stream in ("refusal", "repository/1", "", "%F0%9F%92%A5")
+      for number in ("-1", "0", "9223372036854775807", "9223372036854775808", "9" * 30, "-" + "9" * 30, "1_0", "x", "\u0661")),
+]  # fmt: skip
+
+
+async def test_odd_times_and_places_in_the_audit_log_are_harmless(client: Client) -> None:
+    queries = [f"{name}={text}" for name in ("since", "until") for text in ODD_MOMENTS]
+    for query in [*queries, *(f"last={text}" for text in ODD_PLACES)]:
+        for outcome in ("", "&outcome=refused", "&outcome=changed"):
+            answer = await client.api("GET", f"/audit?n=1&{query}{outcome}")
+            assert answer.status in (200, 400), query
+
+
 async def test_repositories_are_found_by_what_is_asked_of_them(owner: Client, client: Client, acme: str) -> None:
     other = await add_namespace(client)
     await grant(client, f"user:{owner.name}", "writer", f"namespace:{other}")

@@ -375,9 +375,12 @@ async def test_session_survives_the_gateway_that_held_it(database_url: str, fold
         assert (await client.get_blob(REPOSITORY, digest(content + more))).body == content + more
 
 
+@pytest.mark.parametrize("further", [False, True], ids=["at-once", "after-another"])
 @pytest.mark.parametrize("way", ["after-all", "with-all"])
-async def test_object_of_a_session_that_became_a_row_is_deleted(gateway: RunningGateway, own: Client, way: str) -> None:
-    """A process was killed when it had opened the object, and before it could say how far it had come."""
+async def test_object_of_a_session_that_became_a_row_is_deleted(
+    gateway: RunningGateway, own: Client, way: str, further: bool
+) -> None:
+    """A process was killed when it had opened the object, and before it could say how far it had come: its lease is left."""
     content = os.urandom(3000)
     location = await own.open_upload(REPOSITORY)
     if way == "after-all":
@@ -385,32 +388,34 @@ async def test_object_of_a_session_that_became_a_row_is_deleted(gateway: Running
     key = storage_key_of(uuid.UUID(location[-36:]))
     (gateway.objects / key).parent.mkdir(parents=True, exist_ok=True)
     (gateway.objects / key).write_bytes(os.urandom(100 * KIB))
-    await run_sql(gateway.database_url, "UPDATE gateway.uploads SET opened = true")
+    await run_sql(
+        gateway.database_url,
+        "UPDATE gateway.uploads SET lease_token = gen_random_uuid(), lease_until = clock_timestamp() - interval '1 s'",
+    )
+    if further:
+        assert (await own.patch(location, b"")).status == 202
     assert (await own.finish(location, digest(content), content if way == "with-all" else b"")).status == 201
     assert (await own.get_blob(REPOSITORY, digest(content))).body == content
     await wait_until_stored(gateway, 0)
 
 
 @pytest.mark.parametrize("announced", [True, False], ids=["content-length", "chunked"])
-async def test_session_whose_object_may_exist_says_so(gateway: RunningGateway, own: Client, announced: bool) -> None:
-    """Said before the first byte is written there, so that no kill leaves bytes that nobody knows of."""
-    content = os.urandom(100 * KIB)
+async def test_object_of_a_refused_request_is_deleted_although_the_session_becomes_a_row(
+    gateway: RunningGateway, own: Client, announced: bool
+) -> None:
+    """Storage failed in the middle; the client sends something small then."""
     location = await own.open_upload(REPOSITORY)
-
-    async def is_opened() -> bool:
-        (row,) = await run_sql(gateway.database_url, "SELECT opened FROM gateway.uploads")
-        return bool(row["opened"])
-
-    async def body() -> AsyncIterator[bytes]:
-        yield content[: 50 * KIB]
-        async with asyncio.timeout(10):
-            while not await is_opened():
-                await asyncio.sleep(0.02)
-        yield content[50 * KIB :]
-
-    assert not await is_opened()
-    assert (await own.patch(location, content if announced else body())).status == 202
-    assert await is_opened()
+    key = storage_key_of(uuid.UUID(location[-36:]))
+    folder = (gateway.objects / key).parent
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.write_text("not a folder")
+    large = os.urandom(100 * KIB)
+    assert (await own.patch(location, large if announced else chunked(large))).status == 503
+    folder.unlink()
+    folder.mkdir()
+    (gateway.objects / key).write_bytes(large)
+    assert (await own.finish(location, digest(b"small"), b"small")).status == 201
+    await wait_until_stored(gateway, 0)
 
 
 async def test_pushes_of_small_blobs_go_on_without_storage(gateway: RunningGateway, own: Client) -> None:

@@ -15,7 +15,7 @@ from slipway_common.oci.names import parse_repository_name
 from slipway_common.web.routes import Route
 from slipway_gateway.api.gatekeeper import IDENTITY, REPOSITORY, account_of
 from slipway_gateway.api.management import MANAGEMENT
-from slipway_gateway.api.resources import answer
+from slipway_gateway.api.resources import Moment, answer
 from slipway_gateway.audit import AuditEntry, AuditFilter
 from slipway_gateway.domain.access import Action, RoleName
 from slipway_gateway.domain.principals import Subject, SubjectKind, parse_subject
@@ -53,8 +53,8 @@ class AuditQuery(BaseModel):
         description="Only what this user or robot did: `alice` or `user:alice`.",
     )
     outcome: Literal["changed", "refused"] | None = Field(None, description="Only changes, or only refusals.")
-    since: datetime | None = Field(None, description="Only from this time on.")
-    until: datetime | None = Field(None, description="Only before this time.")
+    since: Moment | None = Field(None, description="Only from this time on.")
+    until: Moment | None = Field(None, description="Only before this time.")
 
 
 class WideAuditQuery(AuditQuery):

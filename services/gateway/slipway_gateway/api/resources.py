@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from slipway_common.errors import InvalidInput
 from slipway_gateway.api.bodies import read_body
@@ -21,6 +22,18 @@ _VERSION = re.compile(r'(?:W/)?"([0-9]{1,9})"')
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 IDEMPOTENCY = web.AppKey("idempotency", IdempotentAnswers)
 _CONTENT = web.RequestKey("content", bytes)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC, which a time without a zone is in. Raises ValueError outside of what a calendar has."""
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    except OverflowError as exc:
+        raise ValueError("outside of the years 1 to 9999") from exc
+
+
+# A time that somebody asks for.
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
 
 
 class Body(BaseModel):

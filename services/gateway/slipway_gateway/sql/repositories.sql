@@ -9,7 +9,10 @@ FROM gateway.repositories
 WHERE name = $1 AND deleted_at IS NULL
 
 -- name: find_last_of_name
-SELECT id FROM gateway.repositories WHERE name = $1 ORDER BY deleted_at DESC NULLS FIRST LIMIT 1
+SELECT coalesce(
+    (SELECT id FROM gateway.repositories WHERE name = $1 AND deleted_at IS NULL),
+    (SELECT id FROM gateway.repositories WHERE name = $1 AND deleted_at IS NOT NULL ORDER BY deleted_at DESC LIMIT 1)
+)
 
 -- name: find_repository_details
 SELECT id, name, visibility, kind, description, labels, version, created_at, created_by, updated_at
@@ -55,7 +58,8 @@ DELETE FROM gateway.repository_aliases WHERE expires_at < clock_timestamp()
 SELECT id, name, visibility, kind, description, labels, version, created_at, created_by, updated_at
 FROM gateway.repositories r
 WHERE deleted_at IS NULL AND name > $1 AND $3::bigint IS NOT DISTINCT FROM $3
-  AND ($4::text[] IS NULL OR visibility = 'public' OR EXISTS (SELECT FROM unnest($4) AS pattern WHERE r.name ~ pattern))
+  AND name > coalesce($5 || '/', '') AND name < coalesce(nullif($5, '') || '0', '~')
+  AND ($4::text[] IS NULL OR visibility = 'public' OR name ~ ANY ($4))
   AND ($5::text IS NULL OR namespace_id = (SELECT n.id FROM gateway.namespaces n WHERE n.name = $5))
   AND ($6::text IS NULL OR visibility = $6) AND ($7::text IS NULL OR kind = $7)
   AND ($8::text IS NULL OR strpos(name, $8) > 0)
@@ -64,7 +68,8 @@ LIMIT $2
 
 -- name: list_repositories
 -- What a principal ($3) may read, each way to have a right by its own index, as many as a page needs: public ones, granted ones,
--- those in granted namespaces, those that granted patterns match. $4: patterns that the credential is bounded to.
+-- those in granted namespaces, those that granted patterns match. $4: patterns that the credential is bounded to. The names of a
+-- namespace ($5) are a range of the index by name ('0' comes after '/'), those of the root, which have no slash, lie anywhere.
 WITH given AS (
     SELECT g.repository_id, g.namespace_id, g.pattern_regex, g.pattern_prefix
     FROM gateway.grants g WHERE g.principal_id = $3
@@ -73,36 +78,43 @@ WITH given AS (
     FROM gateway.team_members m JOIN gateway.grants g ON g.team_id = m.team_id WHERE m.principal_id = $3
 ), found AS (
     (
-        SELECT r.id FROM gateway.repositories r
+        SELECT r.id, r.name FROM gateway.repositories r
         WHERE r.visibility = 'public' AND r.deleted_at IS NULL AND r.name > $1
+          AND r.name > coalesce($5 || '/', '') AND r.name < coalesce(nullif($5, '') || '0', '~')
           AND ($5::text IS NULL OR r.namespace_id = (SELECT n.id FROM gateway.namespaces n WHERE n.name = $5))
           AND ($6::text IS NULL OR r.visibility = $6) AND ($7::text IS NULL OR r.kind = $7)
           AND ($8::text IS NULL OR strpos(r.name, $8) > 0)
         ORDER BY r.name LIMIT $2
     )
     UNION
-    SELECT page.id FROM given CROSS JOIN LATERAL (
-        SELECT r.id FROM gateway.repositories r
+    SELECT page.id, page.name FROM given CROSS JOIN LATERAL (
+        SELECT r.id, r.name FROM gateway.repositories r
         WHERE r.id = given.repository_id AND r.deleted_at IS NULL AND r.name > $1
+          AND ($4::text[] IS NULL OR r.name ~ ANY ($4))
+          AND ($5::text IS NULL OR r.namespace_id = (SELECT n.id FROM gateway.namespaces n WHERE n.name = $5))
+          AND ($6::text IS NULL OR r.visibility = $6) AND ($7::text IS NULL OR r.kind = $7)
+          AND ($8::text IS NULL OR strpos(r.name, $8) > 0)
+        LIMIT 1  -- one by one, not all repositories beside all grants
     ) page
     WHERE given.repository_id IS NOT NULL
     UNION
-    SELECT page.id FROM given CROSS JOIN LATERAL (
-        SELECT r.id FROM gateway.repositories r
+    SELECT page.id, page.name FROM given CROSS JOIN LATERAL (
+        SELECT r.id, r.name FROM gateway.repositories r
         WHERE r.namespace_id = given.namespace_id AND r.deleted_at IS NULL AND r.name > $1
-          AND ($4::text[] IS NULL OR EXISTS (SELECT FROM unnest($4) AS pattern WHERE r.name ~ pattern))
-          AND ($5::text IS NULL OR r.namespace_id = (SELECT n.id FROM gateway.namespaces n WHERE n.name = $5))
+          AND ($4::text[] IS NULL OR r.name ~ ANY ($4))
           AND ($6::text IS NULL OR r.visibility = $6) AND ($7::text IS NULL OR r.kind = $7)
           AND ($8::text IS NULL OR strpos(r.name, $8) > 0)
         ORDER BY r.name LIMIT $2
     ) page
     WHERE given.namespace_id IS NOT NULL
+      AND ($5::text IS NULL OR given.namespace_id = (SELECT n.id FROM gateway.namespaces n WHERE n.name = $5))
     UNION
-    SELECT page.id FROM given CROSS JOIN LATERAL (
-        SELECT r.id FROM gateway.repositories r
+    SELECT page.id, page.name FROM given CROSS JOIN LATERAL (
+        SELECT r.id, r.name FROM gateway.repositories r
         WHERE r.deleted_at IS NULL AND r.name > $1
           AND r.name >= given.pattern_prefix AND r.name < given.pattern_prefix || '~' AND r.name ~ given.pattern_regex
-          AND ($4::text[] IS NULL OR EXISTS (SELECT FROM unnest($4) AS pattern WHERE r.name ~ pattern))
+          AND r.name > coalesce($5 || '/', '') AND r.name < coalesce(nullif($5, '') || '0', '~')
+          AND ($4::text[] IS NULL OR r.name ~ ANY ($4))
           AND ($5::text IS NULL OR r.namespace_id = (SELECT n.id FROM gateway.namespaces n WHERE n.name = $5))
           AND ($6::text IS NULL OR r.visibility = $6) AND ($7::text IS NULL OR r.kind = $7)
           AND ($8::text IS NULL OR strpos(r.name, $8) > 0)
@@ -111,13 +123,9 @@ WITH given AS (
     WHERE given.pattern_regex IS NOT NULL
 )
 SELECT r.id, r.name, r.visibility, r.kind, r.description, r.labels, r.version, r.created_at, r.created_by, r.updated_at
-FROM found JOIN gateway.repositories r USING (id)
-WHERE ($4::text[] IS NULL OR r.visibility = 'public' OR EXISTS (SELECT FROM unnest($4) AS pattern WHERE r.name ~ pattern))
-  AND ($5::text IS NULL OR r.namespace_id = (SELECT n.id FROM gateway.namespaces n WHERE n.name = $5))
-  AND ($6::text IS NULL OR r.visibility = $6) AND ($7::text IS NULL OR r.kind = $7)
-  AND ($8::text IS NULL OR strpos(r.name, $8) > 0)
-ORDER BY r.name
-LIMIT $2
+FROM (SELECT id, name FROM found ORDER BY name LIMIT $2) page
+JOIN gateway.repositories r USING (id)
+ORDER BY page.name
 
 -- name: list_repositories_by_id
 SELECT id, name

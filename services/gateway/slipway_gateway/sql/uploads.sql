@@ -1,12 +1,11 @@
 -- name: insert_upload
 INSERT INTO gateway.uploads (id, repository_id, principal, storage_key, algorithm, lease_token, lease_until, token_id, opened)
 VALUES (
-    $1, $2, $3, $4, $5, $6, CASE WHEN $6::uuid IS NULL THEN '-infinity' ELSE clock_timestamp() + $7::interval END, $8,
-    $6 IS NOT NULL
+    $1, $2, $3, $4, $5, $6, CASE WHEN $6::uuid IS NULL THEN '-infinity' ELSE clock_timestamp() + $7::interval END, $8, false
 )
 
 -- name: find_upload
-SELECT id, storage_key, algorithm, offset_bytes, digest_so_far, writer_state, content, opened, created_at
+SELECT id, storage_key, algorithm, offset_bytes, digest_so_far, writer_state, content, created_at
 FROM gateway.uploads
 WHERE id = $1 AND repository_id = $2 AND principal = $3
 
@@ -16,15 +15,13 @@ SELECT id FROM gateway.uploads
 WHERE id = $1 AND principal = $2 AND token_id = $3 AND created_at > clock_timestamp() - $4::interval
 
 -- name: lease_upload
--- The caller becomes the session's only writer; a lease that nobody renews ends by itself. $6: it will open the object.
+-- The caller becomes the session's only writer; a lease that nobody renews ends by itself. A token that is still there is one of
+-- a writer who did not say that it left the object alone.
 UPDATE gateway.uploads
-SET lease_token = $4, lease_until = clock_timestamp() + $5::interval, touched_at = clock_timestamp(), opened = opened OR $6
+SET lease_token = $4, lease_until = clock_timestamp() + $5::interval, touched_at = clock_timestamp(),
+    opened = opened OR lease_token IS NOT NULL
 WHERE id = $1 AND repository_id = $2 AND principal = $3 AND lease_until < clock_timestamp()
-RETURNING id, storage_key, algorithm, offset_bytes, digest_so_far, writer_state, content, opened, created_at
-
--- name: note_upload_opened
--- Before the object is opened: from then on there may be something under the key.
-UPDATE gateway.uploads SET opened = true WHERE id = $1 AND lease_token = $2 RETURNING id
+RETURNING id, storage_key, algorithm, offset_bytes, digest_so_far, writer_state, content, created_at
 
 -- name: renew_upload_lease
 UPDATE gateway.uploads
@@ -36,9 +33,10 @@ RETURNING id
 UPDATE gateway.uploads SET lease_until = '-infinity' WHERE id = $1 AND lease_token = $2
 
 -- name: advance_upload
+-- With $6 the bytes are here, and this writer left the object alone: its token goes.
 UPDATE gateway.uploads
-SET offset_bytes = $3, digest_so_far = $4, writer_state = $5, content = $6, lease_until = '-infinity',
-    touched_at = clock_timestamp()
+SET offset_bytes = $3, digest_so_far = $4, writer_state = $5, content = $6,
+    lease_token = CASE WHEN $6::bytea IS NULL THEN lease_token END, lease_until = '-infinity', touched_at = clock_timestamp()
 WHERE id = $1 AND lease_token = $2
 RETURNING id
 
@@ -78,8 +76,9 @@ WITH session AS (
 SELECT EXISTS (SELECT FROM session) AS owned, (SELECT count(*) FROM link) AS linked, EXISTS (SELECT FROM blob) AS first
 
 -- name: commit_small_blob
--- As commit_blob, but the blob becomes a row: $4 are its bytes, or NULL: the session has them all. Whatever may be under the
--- session's key is not needed. Without a lease token: nothing came before, or nothing since. $1 NULL: there never was a session.
+-- As commit_blob, but the blob becomes a row: $4 are its bytes, or NULL: the session has them all. What a writer before may have
+-- left under the session's key is not needed. Without a lease token: nothing came before, or nothing since. $1 NULL: there never
+-- was a session.
 WITH session AS (
     DELETE FROM gateway.uploads
     WHERE id = $1 AND (
@@ -87,7 +86,8 @@ WITH session AS (
         OR ($2::uuid IS NULL AND repository_id = $6 AND principal = $7 AND lease_until < clock_timestamp()
             AND CASE WHEN $4::bytea IS NULL THEN content IS NOT NULL AND digest_so_far = $3 ELSE offset_bytes = 0 END)
     )
-    RETURNING repository_id, coalesce($4, content) AS content, storage_key, writer_state, opened
+    RETURNING repository_id, coalesce($4, content) AS content, storage_key, writer_state,
+        opened OR lease_token IS DISTINCT FROM $2 AS opened
 ), pushed AS (
     SELECT repository_id, content FROM session
     UNION ALL

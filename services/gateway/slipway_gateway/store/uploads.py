@@ -25,7 +25,7 @@ _COMMIT_TRIES = 5
 class UploadSession:
     """What is committed of an upload. `digest_so_far` is None when nobody has hashed all of it in one go.
 
-    `content`: all of it, while it is small; `opened`: there may be an object under the key.
+    `content`: all of it, while it is small.
     """
 
     id: uuid.UUID
@@ -35,7 +35,6 @@ class UploadSession:
     digest_so_far: Digest | None
     state: WriterState | None
     content: bytes | None
-    opened: bool
     created_at: datetime
 
     @property
@@ -67,10 +66,7 @@ class UploadStore:
         lease_token: uuid.UUID | None = None,
         token_id: str | None = None,
     ) -> UploadSession:
-        """Begin a session; with a lease token the caller is its writer already, and may open the object.
-
-        `token_id`: the bearer token's.
-        """
+        """Begin a session; with a lease token the caller is its writer already. `token_id`: the bearer token's."""
         upload_id = new_upload_id()
         key = storage_key_of(upload_id)
         with database_errors():
@@ -78,8 +74,7 @@ class UploadStore:
                 _sql.insert_upload, upload_id, repository_id, principal, key, algorithm, lease_token, self._writer_lease,
                 token_id,
             )  # fmt: skip
-        opened = lease_token is not None
-        return UploadSession(upload_id, key, algorithm, 0, None, None, None, opened, datetime.now().astimezone())
+        return UploadSession(upload_id, key, algorithm, 0, None, None, None, datetime.now().astimezone())
 
     async def find(self, upload_id: uuid.UUID, repository_id: int, principal: str) -> UploadSession | None:
         with database_errors():
@@ -93,24 +88,14 @@ class UploadStore:
         return found is not None
 
     async def lease(
-        self, upload_id: uuid.UUID, repository_id: int, principal: str, token: uuid.UUID, *, opening: bool
+        self, upload_id: uuid.UUID, repository_id: int, principal: str, token: uuid.UUID
     ) -> UploadSession | None:
-        """Become the session's writer; None if it is not there or another one is writing.
-
-        `opening`: the object is about to be opened, as `note_opened`.
-        """
+        """Become the session's writer; None if it is not there or another one is writing."""
         with database_errors():
             row = await self._relaxed.fetchrow(
-                _sql.lease_upload, upload_id, repository_id, principal, token, self._writer_lease, opening
+                _sql.lease_upload, upload_id, repository_id, principal, token, self._writer_lease
             )
         return _session(row) if row else None
-
-    async def note_opened(self, upload_id: uuid.UUID, token: uuid.UUID) -> None:
-        """Say that from now on there may be an object under the session's key. Raises LeaseLost."""
-        with database_errors():
-            row = await self._relaxed.fetchrow(_sql.note_upload_opened, upload_id, token)
-        if row is None:
-            raise LeaseLost("another request is writing to this upload")
 
     async def renew(self, upload_id: uuid.UUID, token: uuid.UUID) -> None:
         """Keep the lease while bytes arrive. Raises LeaseLost."""
@@ -134,9 +119,9 @@ class UploadStore:
         state: WriterState | None,
         content: bytes | None,
     ) -> None:
-        """Commit how far the session has come, and let go of it. `content`: all of it, if it is not in storage.
+        """Commit how far the session has come, and let go of it. Raises LeaseLost.
 
-        Raises LeaseLost.
+        `content`: all of it, if this writer has not opened the object.
         """
         with database_errors():
             row = await self._pool.fetchrow(
@@ -238,6 +223,5 @@ def _session(row: asyncpg.Record) -> UploadSession:
         digest_so_far=row["digest_so_far"],
         state=read_state(row["writer_state"]),
         content=row["content"],
-        opened=row["opened"],
         created_at=row["created_at"],
     )

@@ -10,8 +10,9 @@ ALTER TABLE gateway.blobs ALTER COLUMN content SET STORAGE EXTERNAL;
 -- Not validated: of the rows that are there each has a key and no bytes, and it would be read while nobody can push.
 ALTER TABLE gateway.blobs ADD CONSTRAINT content_or_key CHECK ((content IS NULL) = (storage_key <> '')) NOT VALID;
 
--- `content`: all that has come, while it is small. `opened`: there may be an object under the key, also when nobody says so in
--- `writer_state`. Of sessions that the version before opens, or has opened, it is not known.
+-- `content`: all that has come, while it is small; nothing that counts is in storage then. `opened`: a writer before may have
+-- left something under the key all the same, as the present one may while its `lease_token` stands. Of sessions that the version
+-- before begins, or has begun, it is not known.
 ALTER TABLE gateway.uploads ADD COLUMN content bytea, ADD COLUMN opened boolean NOT NULL DEFAULT true;
 ALTER TABLE gateway.uploads ALTER COLUMN content SET STORAGE EXTERNAL;
 """
