@@ -55,25 +55,30 @@ class Access:
             await self._cache.fill(ACCESS_KEY, _ready(found))
         return found
 
+    def recall(self, identity: Identity, name: RepositoryName) -> Standing | None:
+        """What `standing` answers, if it is remembered."""
+        memory: Memory | None = self._cache.find(ACCESS_KEY)
+        # A bearer token is taken for a few seconds longer than it says, as clocks differ; what it was had for is over by then.
+        if memory is None or identity.expires_at <= time.time():
+            return None
+        found = memory.standings.get(_key(identity, name))
+        return _checked(found, identity) if found is not None else None
+
     async def standing(self, identity: Identity, name: RepositoryName, *, former_names: bool = True) -> Standing:
         """Where `identity` stands at `name`. Raises InvalidToken if it does not hold any more: revoked, disabled, gone.
 
         `former_names`: a repository is found by a name that it had before, too. Not so for who wants to give the name to another:
         that takes a right on the name, which the repository that has left it says nothing of.
         """
+        if (known := self.recall(identity, name)) is not None:
+            return known
         memory = await self.memory()
-        key = (identity.principal_id, identity.credential_id, identity.credential_version, name)
-        # A bearer token is taken for a few seconds longer than it says, as clocks differ; what it was had for is over by then.
-        found = memory.standings.get(key) if identity.expires_at > time.time() else None
-        if found is None:
-            found = await self._store.find_standing(identity, name, former_names=former_names)
-            # By another name than its own a repository is found for a while only.
-            if found.repository is not None and found.repository.name == name:
-                found = replace(found, basis=memory)
-                memory.standings[key] = found
-        if identity.known and (found.account is None or found.account.name != identity.name):
-            raise InvalidToken("the login does not hold any more")
-        return found
+        found = await self._store.find_standing(identity, name, former_names=former_names)
+        # By another name than its own a repository is found for a while only.
+        if found.repository is not None and found.repository.name == name:
+            found = replace(found, basis=memory)
+            memory.standings[_key(identity, name)] = found
+        return _checked(found, identity)
 
     async def account(self, identity: Identity) -> Account | None:
         """Whoever is logged in; None without a login. Raises InvalidToken if it does not hold any more."""
@@ -95,6 +100,16 @@ class Access:
     def may(self, identity: Identity, standing: Standing, action: Action) -> bool:
         """Whether this very credential can do this here."""
         return self.decide(identity, standing, action) is Decision.ALLOW
+
+
+def _key(identity: Identity, name: RepositoryName) -> Hashable:
+    return identity.principal_id, identity.credential_id, identity.credential_version, name
+
+
+def _checked(standing: Standing, identity: Identity) -> Standing:
+    if identity.known and (standing.account is None or standing.account.name != identity.name):
+        raise InvalidToken("the login does not hold any more")
+    return standing
 
 
 def _ready(memory: Memory) -> Callable[[], Awaitable[Memory | None]]:

@@ -30,7 +30,7 @@ from slipway_gateway.api.lists import ListHandlers
 from slipway_gateway.api.management import ADDRESS, AUTHENTICATOR, MANAGEMENT
 from slipway_gateway.api.manifests import ManifestHandlers
 from slipway_gateway.api.paths import Kind
-from slipway_gateway.api.registry import Endpoint, Registry, RegistryResource
+from slipway_gateway.api.registry import REGISTRY, Endpoint, Registry, RegistryResource
 from slipway_gateway.api.repeats import Repeats
 from slipway_gateway.api.resources import IDEMPOTENCY
 from slipway_gateway.api.routes import ROUTES
@@ -121,6 +121,7 @@ def public_app(gateway: Gateway, peers: dict[str, Peer]) -> web.Application:
     )
     app = web.Application()
     app.router.register_resource(RegistryResource(registry))
+    app[REGISTRY] = registry
     app[MANAGEMENT] = gateway.management
     app[IDEMPOTENCY] = gateway.idempotency
     app[AUTHENTICATOR] = gateway.authenticator
@@ -259,13 +260,15 @@ async def run(runtime: Runtime) -> AsyncIterator[None]:
             serve(internal_app(gateway), runtime.sockets["gateway.internal"], shutdown_s=settings.shutdown_s)
         )
         tls = tls_context(settings.tls_certificate, settings.tls_key) if settings.tls_certificate else None
+        app = public_app(gateway, peers)
         await stack.enter_async_context(
             serve(
-                public_app(gateway, peers),
+                app,
                 runtime.sockets["gateway.public"],
                 shutdown_s=settings.shutdown_s,
                 tls=tls,
                 answers=RepeatedAnswers(max_bytes=_REPEATS_BYTES),
+                shortcut=app[REGISTRY].shortcut,
             )
         )
         _log.info("gateway_listens", address=settings.listen, tls=tls is not None)

@@ -21,6 +21,8 @@ from slipway_gateway.store.credentials import CredentialRow, CredentialStore, Ne
 MAX_TOKENS = 100
 # Two, so that a secret can be replaced while the old one is still in use.
 MAX_ROBOT_SECRETS = 2
+# Each login of a client makes one. Those not used for longest go.
+MAX_REFRESH_TOKENS = 100
 # Names of secrets that builds get for their CI system's token.
 TRUST_PREFIX = "trust:"
 
@@ -130,6 +132,14 @@ class Credentials:
 
     async def list_of(self, owner: Owner, kind: CredentialKind) -> list[CredentialRow]:
         return await self._store.list_of(owner.id, kind)
+
+    async def trim(self) -> None:
+        """Delete refresh tokens and builds' secrets whose time is over, and refresh tokens beyond what one needs."""
+
+        async def work(change: Change) -> None:
+            await self._store.trim(change.connection, refresh_tokens=MAX_REFRESH_TOKENS)
+
+        await self._changes.make(Origin("system", None), work)
 
     async def issue_refresh_token(self, identity: Identity) -> str | None:
         """A token with which a client gets bearer tokens without keeping the password; None where they are turned off.

@@ -70,13 +70,18 @@ class Authenticator:
         self._verified_tokens: LRUCache[str, Identity] = LRUCache(maxsize=20_000)
         self._used: dict[int, tuple[datetime, str]] = {}
 
-    async def identify(self, header: str | None, address: str) -> Identity:
-        """Anonymous without a header; raises BadCredentials, InvalidToken or Unauthenticated for one that does not hold."""
+    def recall(self, header: str | None) -> Identity | None:
+        """What `identify` answers, if it takes no look at anything: nobody, or whom a token names that was verified before."""
         if header is None:
             return ANONYMOUS
         known = self._verified_tokens.get(header)
-        if known is not None and known.expires_at > time.time():
-            return known
+        return known if known is not None and known.expires_at > time.time() else None
+
+    async def identify(self, header: str | None, address: str) -> Identity:
+        """Anonymous without a header; raises BadCredentials, InvalidToken or Unauthenticated for one that does not hold."""
+        known = self.recall(header)
+        if known is not None or header is None:
+            return known or ANONYMOUS
         kind, _, value = header.partition(" ")
         if kind.lower() == "bearer":
             return await self._by_bearer(header, value.strip(), address)

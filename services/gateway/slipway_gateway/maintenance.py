@@ -16,13 +16,13 @@ from slipway_common.errors import Unavailable
 from slipway_common.events.retention import trim
 from slipway_common.launcher.background import background
 from slipway_common.storage.port import ObjectStore
+from slipway_gateway.credentials import Credentials
 from slipway_gateway.idempotency import IdempotentAnswers
 from slipway_gateway.identity import Authenticator
 from slipway_gateway.refusals import Refusals
 from slipway_gateway.sessions import LoginSessions
 from slipway_gateway.store.audit import RefusalStore
 from slipway_gateway.store.blobs import Reclaimable, ReclaimStore
-from slipway_gateway.store.credentials import CredentialStore
 from slipway_gateway.store.repositories import RepositoryStore
 from slipway_gateway.store.throttle import FailureStore
 from slipway_gateway.store.uploads import UploadStore
@@ -110,7 +110,7 @@ class Chores:
     failures: FailureStore
     sessions: LoginSessions
     idempotency: IdempotentAnswers
-    credentials: CredentialStore
+    credentials: Credentials
     repositories: RepositoryStore
     refusal_retention: timedelta
 

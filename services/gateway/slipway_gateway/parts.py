@@ -136,7 +136,7 @@ class Gateway:
             failures=self.failures,
             sessions=self.sessions,
             idempotency=self.idempotency,
-            credentials=self.credential_store,
+            credentials=self.credentials,
             repositories=self.repository_store,
             refusal_retention=timedelta(days=settings.event_retention_days),
         )

@@ -18,6 +18,7 @@ SECURE_COOKIE = f"__Host-{COOKIE}"
 _LIFE = timedelta(days=7)
 _IDLE = timedelta(hours=24)
 _SEEN_EVERY = timedelta(minutes=5)
+_MAX_SESSIONS = 100
 
 
 def cookie_of(cookies: Mapping[str, str], *, secure: bool) -> str | None:
@@ -56,7 +57,7 @@ class LoginSessions:
         await self._store.delete(_hash(value))
 
     async def trim(self) -> bool:
-        await self._store.trim(_IDLE)
+        await self._store.trim(_IDLE, sessions=_MAX_SESSIONS)
         return False
 
 

@@ -11,9 +11,12 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import asyncpg
 import pytest
 
+from slipway_common.database.queries import load_queries
 from slipway_common.testing.images import an_image
+from slipway_gateway.credentials import MAX_REFRESH_TOKENS
 from slipway_gateway.domain.secrets import CredentialKind, make_secret
 from slipway_gateway.passwords import Passwords
 from tests.integration.gateway.client import Answer, Client, open_client
@@ -757,3 +760,31 @@ async def test_requests_that_repeat_byte_for_byte_are_counted(limited: RunningGa
 
 async def test_no_refresh_tokens_where_they_are_turned_off(everybody: list[Client]) -> None:
     assert "refresh_token" not in (await everybody[0].get("/token?offline_token=true")).json()
+
+
+async def test_refresh_tokens_do_not_pile_up(database_url: str) -> None:
+    """Each docker login makes one: those that were used last stay."""
+    async with running_gateway(database_url) as gateway, open_client(gateway.url) as admin:
+        for _ in range(MAX_REFRESH_TOKENS + 5):
+            assert (await admin.get("/token?service=slipway&offline_token=true")).status == 200
+        database = await asyncpg.connect(database_url)
+        try:
+            statement = load_queries("slipway_gateway").trim_refresh_tokens
+            await database.execute(statement, MAX_REFRESH_TOKENS)
+            left = await database.fetchval("SELECT count(*) FROM gateway.credentials WHERE kind = 'refresh'")
+        finally:
+            await database.close()
+        assert left == MAX_REFRESH_TOKENS
+
+
+async def test_who_may_only_pull_does_not_see_who_has_which_role(client: Client) -> None:
+    space = await add_namespace(client)
+    await add_repository(client, f"{space}/open", visibility="public")
+    await grant(client, f"user:{(await add_user(client)).name}", "writer", f"{space}/open")
+    path = f"/api/v1/repositories/{space}/open/-/events"
+    shown = (await client.anonymous().get(path)).json()["events"]
+    given = [event for event in shown if event["type"] == "slipway.grant.given.v1"]
+    assert [(event["data"], event.get("actor")) for event in given] == [({}, None)]
+    whole = (await client.get(path)).json()["events"]
+    assert [event["seq"] for event in whole] == [event["seq"] for event in shown]
+    assert any(event["data"].get("role") == "writer" for event in whole)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import quote
@@ -134,6 +136,25 @@ async def test_published_repository_is_pulled_by_all_until_it_is_private_again(
     assert (await pulls(nobody, repository), await pulls(token, repository)) == (200, 200)
     await owner.api("PATCH", f"/repositories/{repository}", {"visibility": "private"})
     assert (await pulls(nobody, repository), await pulls(token, repository)) == (401, 401)
+
+
+async def test_robot_with_a_bounded_secret_pushes_where_it_was_made_for_until_its_time_is_over(
+    client: Client, owner: Client, acme: str
+) -> None:
+    for name in ("console-web", "console-api"):
+        await owner.push(f"{acme}/{name}", IMAGE, "latest")
+    bounds = {"actions": ["pull", "push"], "patterns": [f"{acme}/*-web"], "expires_in_days": 3 / 86_400}
+    robot, ends_at = await add_robot(client, acme, role="admin", **bounds), time.monotonic() + 3
+    inside, outside = f"{acme}/console-web", f"{acme}/console-api"
+    bearer = robot.with_token(await robot.get_token(f"repository:{inside}:*", f"repository:{outside}:*"))
+    for who in (robot, bearer):
+        await who.push(inside, an_image("built").build(), "built")
+        assert await pulls(who, outside) == 403
+        assert (await who.start_upload(outside)).status == 403
+        assert (await who.delete(f"/v2/{inside}/manifests/latest")).status == 403
+    assert (await robot.api("PATCH", f"/repositories/{inside}", {"visibility": "public"})).status == 403
+    await asyncio.sleep(ends_at - time.monotonic() + 0.1)
+    assert [await pulls(who, inside) for who in (robot, bearer)] == [401, 401]
 
 
 async def test_maintainer_describes_a_repository_but_neither_publishes_nor_renames_it(
@@ -839,6 +860,21 @@ async def test_pages_of_any_size_make_the_whole_list(client: Client, owner: Clie
     spaces = [one["name"] for one in await pages(client, "/namespaces", "namespaces", n=3)]
     assert acme in spaces
     assert len(spaces) == len(set(spaces))
+
+
+async def test_audit_log_of_a_repository_is_whole_in_pages_of_any_size_and_as_lines(owner: Client, acme: str) -> None:
+    name = f"{acme}/web"
+    await add_repository(owner, name)
+    for number in range(7):
+        await owner.api("PATCH", f"/repositories/{name}", {"description": f"{number}"})
+    path = f"/repositories/{name}/-/audit"
+    whole = (await owner.api("GET", path, n="1000", outcome="changed")).json()["entries"]
+    assert [one["action"].split(".")[2] for one in whole] == ["updated"] * 7 + ["given", "created"]
+    assert {(one["actor"], one["target"], one["address"]) for one in whole} == {(owner.name, name, "127.0.0.1")}
+    for n in (1, 2, 5, 9):
+        assert await pages(owner, f"{path}?outcome=changed", "entries", n=n) == whole
+    lines = await owner.api("GET", path, outcome="changed", headers={"Accept": "application/x-ndjson"})
+    assert [json.loads(line) for line in lines.body.splitlines()] == whole
 
 
 ODD_MOMENTS = [

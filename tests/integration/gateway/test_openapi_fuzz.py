@@ -26,7 +26,7 @@ from tests.integration.gateway.people import add_namespace, add_repository, add_
 from tests.integration.gateway.running import ADMIN, PASSWORD, RunningGateway, services
 
 # For each operation; SLIPWAY_TEST_API_FUZZ=1000 is the long form.
-_EXAMPLES = int(os.environ.get("SLIPWAY_TEST_API_FUZZ", "25"))
+_EXAMPLES = int(os.environ.get("SLIPWAY_TEST_API_FUZZ", "40"))
 # What is there, so that requests get further than "no such …". The administrator who asks is none of them.
 THERE = {
     "name": ["fuzz/web", "fuzz/base"], "namespace": ["fuzz", "_"], "user": ["fuzz-user"], "team": ["fuzz-team"],

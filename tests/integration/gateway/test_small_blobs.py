@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from slipway_common.testing.images import an_image, digest
-from slipway_gateway.store.blobs import ROW_BLOB_BYTES
 from slipway_gateway.store.uploads import storage_key_of
 from tests.integration.gateway.client import Client, open_client
 from tests.integration.gateway.running import RunningGateway, make_folder, run_sql, running_gateway
 from tests.parts.s3 import S3Server
 
 KIB = 1024
+# The most that a row takes.
+ROW_BYTES = 16 * KIB
 REPOSITORY = "acme/app"
 WAYS = ["post", "put", "patch", "chunked-patch", "two-patches", "chunked-post", "chunked-put"]
 
@@ -121,7 +122,7 @@ async def test_small_blob_has_the_digest_that_its_client_chose(
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("size", [0, ROW_BLOB_BYTES, ROW_BLOB_BYTES + 1, 64 * KIB, 64 * KIB + 1], ids=str)
+@pytest.mark.parametrize("size", [0, ROW_BYTES, ROW_BYTES + 1, 64 * KIB, 64 * KIB + 1], ids=str)
 async def test_blob_is_a_row_up_to_16_kib_and_an_object_beyond(
     client: Client, repository: str, shared_gateway: RunningGateway, way: str, size: int
 ) -> None:
@@ -130,7 +131,7 @@ async def test_blob_is_a_row_up_to_16_kib_and_an_object_beyond(
     row = await find_row(shared_gateway, name)
     assert row is not None
     key, held = row
-    if size <= ROW_BLOB_BYTES:
+    if size <= ROW_BYTES:
         assert (key, held) == ("", content)
     else:
         assert held is None
@@ -141,13 +142,13 @@ async def test_blob_is_a_row_up_to_16_kib_and_an_object_beyond(
 
 async def test_row_blob_is_served_whole_and_in_part_without_storage(gateway: RunningGateway, own: Client) -> None:
     """By a gateway that has never seen its bytes, and has no storage that could have them."""
-    content = os.urandom(ROW_BLOB_BYTES)
+    content = os.urandom(ROW_BYTES)
     name = await push(own, REPOSITORY, content, "put")
     async with running_gateway(
         gateway.database_url, folder=gateway.folder, name="two", storage_folder=gateway.folder / "other"
     ) as two:
         other = own.at(two.url)
-        assert (await other.head(f"/v2/{REPOSITORY}/blobs/{name}")).headers["Content-Length"] == str(ROW_BLOB_BYTES)
+        assert (await other.head(f"/v2/{REPOSITORY}/blobs/{name}")).headers["Content-Length"] == str(ROW_BYTES)
         for asked, first, stop in (
             ("0-0", 0, 1),
             ("5000-9999", 5000, 10_000),
@@ -156,7 +157,7 @@ async def test_row_blob_is_served_whole_and_in_part_without_storage(gateway: Run
         ):
             part = await other.get_blob(REPOSITORY, name, headers={"Range": f"bytes={asked}"})
             assert (part.status, part.body) == (206, content[first:stop])
-            assert part.headers["Content-Range"] == f"bytes {first}-{stop - 1}/{ROW_BLOB_BYTES}"
+            assert part.headers["Content-Range"] == f"bytes {first}-{stop - 1}/{ROW_BYTES}"
         assert (await other.get_blob(REPOSITORY, name, headers={"Range": "bytes=16384-"})).status == 416
         assert (await other.get_blob(REPOSITORY, name)).body == content
 
@@ -332,7 +333,7 @@ async def session_of(gateway: RunningGateway, location: str) -> tuple[int, bytes
 
 async def test_session_holds_what_has_come_until_it_is_too_much_for_a_row(database_url: str) -> None:
     """Two gateways in turn, with empty pieces between: each goes on exactly where the other stopped."""
-    sizes = [0, 1, 4000, 0, ROW_BLOB_BYTES - 4001, 0, 1, 5, 70_000]
+    sizes = [0, 1, 4000, 0, ROW_BYTES - 4001, 0, 1, 5, 70_000]
     content = os.urandom(sum(sizes))
     async with (
         running_gateway(database_url) as one,
@@ -347,7 +348,7 @@ async def test_session_holds_what_has_come_until_it_is_too_much_for_a_row(databa
             answer = await gateways[number % 2].patch(location, content[offset : offset + size])
             assert answer.status == 202
             offset += size
-            small = offset <= ROW_BLOB_BYTES
+            small = offset <= ROW_BYTES
             assert await session_of(one, location) == (offset, content[:offset] if small else None)
             assert path.exists() is not small
             status = await gateways[1 - number % 2].get(location)

@@ -214,6 +214,15 @@ async def test_wrong_digest_is_refused_ends_the_session_and_nothing_is_stored(
 
 
 @in_row_or_storage
+async def test_digest_of_the_last_piece_alone_is_refused(client: Client, repository: str, size: int) -> None:
+    location = await client.open_upload(repository)
+    await client.patch(location, os.urandom(size))
+    answer = await client.finish(location, digest(b"the last piece"), b"the last piece")
+    assert (answer.status, answer.codes) == (400, ["DIGEST_INVALID"])
+    assert (await client.get_blob(repository, digest(b"the last piece"))).status == 404
+
+
+@in_row_or_storage
 async def test_wrong_digest_in_a_single_post_is_refused(
     client: Client, repository: str, shared_gateway: RunningGateway, size: int
 ) -> None:

@@ -110,6 +110,9 @@ async def _create_pool(dsn: str, *, size: int, synchronous_commit: str, timeout_
             "lock_timeout": "20000",
             # Plans are made for the shape of the statement once; the hot ones are single-row look-ups by key.
             "plan_cache_mode": "force_generic_plan",
+            # Lists are short pages in the order of an index. Not knowing how many rows there are, the planner would collect and
+            # sort them all, as long as it takes a row elsewhere on the disk for dear.
+            "random_page_cost": "1.1",
             "jit": "off",
         },
     )

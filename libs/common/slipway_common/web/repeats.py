@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from email.utils import formatdate
-from http import HTTPStatus
+from collections.abc import Callable
 
 from aiohttp import web
 from prometheus_client import Counter
 
 from slipway_common.web.connection import PatientConnection
+from slipway_common.web.heads import Head
 
 _repeated = Counter("slipway_repeated_answers", "Requests answered from the memory of an identical one")
 
@@ -31,17 +30,14 @@ _MAX_SEEN = 50_000
 class Answer:
     """A complete response but for its date, and a function that tells whether it still holds."""
 
-    __slots__ = ("_holds", "_second", "_start", "_tail", "_whole", "expires_at", "size_bytes")
+    __slots__ = ("_body", "_head", "_holds", "_second", "_whole", "expires_at", "size_bytes")
 
-    def __init__(
-        self, status: int, headers: Mapping[str, str], body: bytes, *, holds: Callable[[], bool], expires_at: float
-    ) -> None:
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        self._start = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{lines}".encode("latin-1")
-        self._tail = b"\r\n\r\n" + body
+    def __init__(self, head: Head, body: bytes, *, holds: Callable[[], bool], expires_at: float) -> None:
+        self._head = head
+        self._body = body
         self._holds = holds
         self.expires_at = expires_at
-        self.size_bytes = len(self._start) + len(self._tail) + 64
+        self.size_bytes = head.size_bytes + len(body) + 64
         self._second = 0
         self._whole = b""
 
@@ -51,7 +47,7 @@ class Answer:
             return None
         second = int(now)
         if second != self._second:
-            self._whole = b"%bDate: %b%b" % (self._start, formatdate(second, usegmt=True).encode(), self._tail)
+            self._whole = self._head.render(now) + self._body
             self._second = second
         return self._whole
 

@@ -8,7 +8,7 @@ import os
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ from slipway_common.web.connection import PatientConnection
 from slipway_common.web.repeats import RepeatedAnswers, RepeatingConnection
 
 _log = structlog.get_logger()
+_Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+# None: the application answers.
+Shortcut = Callable[[web.BaseRequest], Awaitable[web.StreamResponse] | None]
 _BACKLOG = 1024
 # How much of a body may lie unread in memory for one connection; twice that at most.
 READ_BUFFER_BYTES = 256 * 1024
@@ -86,10 +89,12 @@ async def serve(
     shutdown_s: float,
     tls: ssl.SSLContext | None = None,
     answers: RepeatedAnswers | None = None,
+    shortcut: Shortcut | None = None,
 ) -> AsyncIterator[None]:
     """Serve `app` on `listener` while the context is open; then stop accepting, let requests finish, close.
 
-    With `answers`, requests that repeat an earlier one are answered from there.
+    With `answers`, requests that repeat an earlier one are answered from there. `shortcut` may answer a request instead of `app`:
+    past its router, its middlewares and its signals.
     """
     options: dict[str, Any] = {
         "access_log": None,
@@ -105,6 +110,8 @@ async def serve(
     manager = runner.server
     if manager is None:
         raise RuntimeError("a runner that was set up has a server")
+    if shortcut is not None:
+        manager.request_handler = _either(shortcut, manager.request_handler)
     known = answers if answers is not None else RepeatedAnswers(max_bytes=0)
 
     def connection() -> RepeatingConnection:
@@ -119,6 +126,13 @@ async def serve(
     finally:
         server.close()
         await asyncio.shield(_stop(runner, manager, shutdown_s))
+
+
+def _either(shortcut: Shortcut, application: _Handle) -> _Handle:
+    def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+        return shortcut(request) or application(request)
+
+    return handle
 
 
 async def _stop(runner: web.AppRunner, manager: web.Server, shutdown_s: float) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from aiohttp import web
 
 from slipway_common.oci.digests import Digest, parse_digest
 from slipway_common.storage.port import ObjectMissing, ObjectStore
+from slipway_common.web.heads import Head
 from slipway_gateway.access import Access
 from slipway_gateway.api.call import Call
 from slipway_gateway.api.oci_errors import RangeNotSatisfiable
-from slipway_gateway.api.responses import PreparedBytes
+from slipway_gateway.api.responses import KEPT_HEADS, PreparedBytes, make_head
 from slipway_gateway.api.transfer import FileBody, RateLimits
 from slipway_gateway.cache import blob_key
 from slipway_gateway.deletions import BlobUnknown, Deletions
@@ -36,14 +38,12 @@ class BlobHandlers:
         """GET, whole or one range."""
         digest, blob = await self._find(call)
         span = _parse_range(call.request, blob.size_bytes, digest)
-        status, headers = 206 if span else 200, _headers(digest, blob, span)
+        head = _head(digest, blob.size_bytes, span)
         start, length = span or (0, blob.size_bytes)
         content = self.reads.at_hand(digest, blob)
         if content is not None:
             premise = (blob_key(call.existing().id, digest), blob)
-            return PreparedBytes(
-                status, headers, content[start : start + length], premises=None if span else (premise,)
-            )
+            return PreparedBytes(head, content[start : start + length], premises=None if span else (premise,))
         if self.redirect and (url := await self.objects.presigned_url(blob.storage_key, expires_s=_REDIRECT_S)):
             return web.Response(status=307, headers={"Location": url, "Docker-Content-Digest": digest})
         try:
@@ -52,11 +52,11 @@ class BlobHandlers:
             raise BlobUnknown("the blob's bytes are missing from storage", digest=digest) from exc
         content = reader.in_memory()
         if content is None:
-            return FileBody(reader, status=status, headers=headers, rate=self.rate)
+            return FileBody(reader, status=head.status, headers=head.headers, rate=self.rate)
         await reader.close()
         if span is None:
             self.reads.remember(digest, content)
-        return PreparedBytes(status, headers, content)
+        return PreparedBytes(head, content)
 
     async def head(self, call: Call) -> web.StreamResponse:
         """HEAD. Told to a pusher, the answer holds for the length of a lease, so the database is asked."""
@@ -64,10 +64,10 @@ class BlobHandlers:
         if self.access.may(call.identity, call.standing, Action.PUSH):
             await self.blobs.renew_lease(repository.id, parse_digest(call.reference))
             digest, blob = await self._find(call)
-            return PreparedBytes(200, _headers(digest, blob), None)
+            return PreparedBytes(_head(digest, blob.size_bytes), None)
         digest, blob = await self._find(call)
         premise = (blob_key(repository.id, digest), blob)
-        return PreparedBytes(200, _headers(digest, blob), None, premises=(premise,))
+        return PreparedBytes(_head(digest, blob.size_bytes), None, premises=(premise,))
 
     async def delete(self, call: Call) -> web.Response:
         """DELETE: out of this repository; others keep it."""
@@ -82,8 +82,9 @@ class BlobHandlers:
         return digest, blob
 
 
-def _headers(digest: Digest, blob: Blob, span: tuple[int, int] | None = None) -> dict[str, str]:
-    start, length = span or (0, blob.size_bytes)
+@lru_cache(maxsize=KEPT_HEADS)
+def _head(digest: Digest, size_bytes: int, span: tuple[int, int] | None = None) -> Head:
+    start, length = span or (0, size_bytes)
     headers = {
         # Whatever a user pushed is never to be interpreted by a browser.
         "Content-Type": "application/octet-stream",
@@ -97,8 +98,8 @@ def _headers(digest: Digest, blob: Blob, span: tuple[int, int] | None = None) ->
         "Content-Security-Policy": "sandbox; default-src 'none'",
     }
     if span is not None:
-        headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{blob.size_bytes}"
-    return headers
+        headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{size_bytes}"
+    return make_head(206 if span else 200, headers)
 
 
 def _parse_range(request: web.BaseRequest, size_bytes: int, digest: Digest) -> tuple[int, int] | None:

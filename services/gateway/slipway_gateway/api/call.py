@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from aiohttp import web
@@ -10,6 +10,7 @@ from multidict import MultiMapping
 
 from slipway_common.events.event import Origin
 from slipway_common.oci.names import RepositoryName
+from slipway_common.web.request_ids import request_id_of
 from slipway_gateway.api.oci_errors import NameUnknown
 from slipway_gateway.api.transfer import BodyCutOff, RateLimits, receive_body
 from slipway_gateway.domain.access import Identity
@@ -21,7 +22,7 @@ from slipway_gateway.uploads import CutOff
 
 @dataclass(slots=True)
 class Call:
-    """What every handler gets: who asks, where they stand at the name, and whose doing it is.
+    """What every handler gets: who asks from which address, and where they stand at the name.
 
     `name` is the name that was asked for, which may be one that the repository had before.
     """
@@ -31,7 +32,15 @@ class Call:
     reference: str
     identity: Identity
     standing: Standing
-    origin: Origin
+    address: str
+    _origin: Origin | None = field(default=None, init=False, repr=False)
+
+    @property
+    def origin(self) -> Origin:
+        """Whose doing it is, for what is written down: the same each time, also where the request has no id of its own."""
+        if self._origin is None:
+            self._origin = Origin(self.actor, request_id_of(self.request), self.address)
+        return self._origin
 
     @property
     def repository(self) -> Repository | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 from aiohttp import web
@@ -42,9 +43,7 @@ class PublicAddress:
 
     def client_of(self, request: web.BaseRequest) -> str:
         """The address a request comes from; if a trusted proxy sent it, the last of X-Forwarded-For that is not another one's."""
-        remote = request.remote or ""
-        if (own := _parse_address(remote)) is not None:
-            remote = str(own)
+        remote = _as_written(request.remote or "")
         if not self._trusted or not self._is_trusted(remote):
             return remote
         # Several headers of one name are one list (RFC 9110, 5.3): a proxy may add its own after the client's.
@@ -60,6 +59,13 @@ class PublicAddress:
     def _is_trusted(self, remote: str | None) -> bool:
         address = _parse_address(remote or "")
         return address is not None and any(address in network for network in self._trusted)
+
+
+@lru_cache(maxsize=4096)
+def _as_written(remote: str) -> str:
+    """A socket's address in its usual form."""
+    address = _parse_address(remote)
+    return remote if address is None else str(address)
 
 
 def _parse_address(text: str) -> IPv4Address | IPv6Address | None:

@@ -19,7 +19,6 @@ from slipway_common.oci.names import namespace_of
 from slipway_common.security.service_tokens import ServiceTokens
 from slipway_common.storage.port import ObjectStore
 from slipway_common.web.routes import Handler
-from slipway_gateway.api.responses import PreparedBytes
 from slipway_gateway.api.transfer import FileBody
 from slipway_gateway.reads import Reads
 from slipway_gateway.store.manifests import ManifestStore
@@ -84,7 +83,7 @@ class InternalHandlers:
         if stored is None:
             raise NotFound("no such manifest")
         headers = {"Content-Type": stored.media_type, "Docker-Content-Digest": stored.digest}
-        return PreparedBytes(200, headers, stored.body)
+        return web.Response(body=stored.body, headers=headers)
 
     async def get_blob(self, request: web.Request) -> web.StreamResponse:
         digest = parse_digest(request.match_info["digest"])
@@ -94,7 +93,7 @@ class InternalHandlers:
         headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest}
         content = self.reads.at_hand(digest, blob)
         if content is not None:
-            return PreparedBytes(200, headers, content)
+            return web.Response(body=content, headers=headers)
         return FileBody(await self.objects.open_reader(blob.storage_key), headers=headers)
 
     async def get_contents(self, request: web.Request) -> web.Response:

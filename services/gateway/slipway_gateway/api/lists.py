@@ -14,7 +14,7 @@ from slipway_common.oci.digests import parse_digest
 from slipway_gateway.access import Access
 from slipway_gateway.api.call import Call
 from slipway_gateway.api.oci_errors import PaginationInvalid
-from slipway_gateway.api.responses import PreparedBytes
+from slipway_gateway.api.responses import PreparedBytes, make_head
 from slipway_gateway.cache import tags_key
 from slipway_gateway.reads import Reads
 from slipway_gateway.store.manifests import ManifestStore, Referrer
@@ -41,7 +41,7 @@ class ListHandlers:
         headers = {"Content-Type": "application/json", "Content-Length": str(len(body))}
         if len(found) > limit:
             headers["Link"] = _link(call, n=limit, last=found[limit - 1])
-        return PreparedBytes(200, headers, body, premises=((tags_key(repository.id), pages),))
+        return PreparedBytes(make_head(200, headers), body, premises=((tags_key(repository.id), pages),))
 
     async def catalog(self, call: Call) -> web.Response:
         """Names of the repositories that the caller may read."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from aiohttp import web
 
 from slipway_common.oci.digests import Digest
 from slipway_common.oci.manifests import MAX_MANIFEST_BYTES, InvalidManifest
 from slipway_common.oci.names import Tag, is_digest, parse_reference, parse_tag
+from slipway_common.web.heads import Head
 from slipway_gateway.access import Access
 from slipway_gateway.api.bodies import read_body
 from slipway_gateway.api.call import Call
 from slipway_gateway.api.oci_errors import ManifestTooLarge
-from slipway_gateway.api.responses import Premise, PreparedBytes
+from slipway_gateway.api.responses import KEPT_HEADS, Premise, PreparedBytes, make_head
 from slipway_gateway.api.transfer import BodyTooLarge, RateLimits
 from slipway_gateway.cache import manifest_key
 from slipway_gateway.deletions import Deletions, ManifestUnknown
@@ -41,15 +43,15 @@ class ManifestHandlers:
 
     async def get(self, call: Call) -> web.StreamResponse:
         stored, premise = await self._find(call)
-        return PreparedBytes(200, _headers(stored), stored.body, premises=(premise,))
+        return PreparedBytes(_head(stored), stored.body, premises=(premise,))
 
     async def head(self, call: Call) -> web.StreamResponse:
         stored, premise = await self._find(call)
         repository = call.existing()
         if self.access.may(call.identity, call.standing, Action.PUSH):
             await self.blobs.renew_manifest_lease(repository.id, stored.digest)
-            return PreparedBytes(200, _headers(stored), None)
-        return PreparedBytes(200, _headers(stored), None, premises=(premise,))
+            return PreparedBytes(_head(stored), None)
+        return PreparedBytes(_head(stored), None, premises=(premise,))
 
     async def put(self, call: Call) -> web.Response:
         reference = parse_reference(call.reference)
@@ -102,15 +104,21 @@ class ManifestHandlers:
             raise ManifestTooLarge("manifests may be up to 4 MiB", max_bytes=MAX_MANIFEST_BYTES) from exc
 
 
-def _headers(stored: StoredManifest) -> dict[str, str]:
+def _head(stored: StoredManifest) -> Head:
+    return _head_of(stored.media_type, len(stored.body), stored.digest)
+
+
+@lru_cache(maxsize=KEPT_HEADS)
+def _head_of(media_type: str, size_bytes: int, digest: Digest) -> Head:
     """The media type is the manifest's own: a digest names bytes, so there is nothing to negotiate about."""
-    return {
-        "Content-Type": stored.media_type,
-        "Content-Length": str(len(stored.body)),
-        "Docker-Content-Digest": stored.digest,
-        "ETag": f'"{stored.digest}"',
+    headers = {
+        "Content-Type": media_type,
+        "Content-Length": str(size_bytes),
+        "Docker-Content-Digest": digest,
+        "ETag": f'"{digest}"',
         "X-Content-Type-Options": "nosniff",
     }
+    return make_head(200, headers)
 
 
 def _content_type(request: web.BaseRequest) -> str | None:

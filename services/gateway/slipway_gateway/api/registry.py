@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import structlog
 from aiohttp import web
@@ -40,6 +41,8 @@ _seconds = Histogram(
 _answers = Counter("slipway_registry_requests", "Requests of the registry protocol", ["endpoint", "method", "status"])
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+# Few paths are asked for most of the time.
+_parse_path = lru_cache(maxsize=4096)(parse_path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,44 +85,46 @@ class Registry:
         self._address = address
         self._challenger = challenger
         self._repeats = repeats
-        self._timers = {(kind, method): _seconds.labels(kind.value, method).observe for kind, method in endpoints}
-        self._counters = {(kind, method): _answers.labels(kind.value, method, "200").inc for kind, method in endpoints}
+        self._meters = {(kind, method): _Meter(kind, method) for kind, method in endpoints}
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    def shortcut(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse] | None:
+        """Answer most requests without the application's router; `Expect: 100-continue` is left to it."""
+        if request.raw_path.startswith("/v2/") and "Expect" not in request.headers:
+            return self.handle(request)
+        return None
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Parse, identify, decide, call, render."""
         started = time.perf_counter()
         target: Target | None = None
         try:
-            target = parse_path(request.raw_path.partition("?")[0])
+            target = _parse_path(request.raw_path.partition("?")[0])
             response = await self._answer(request, target)
         except Exception as exc:
             response = self._refuse(request, target, exc)
-        response.headers["Server"] = SERVER
-        if target is not None and (key := (target.kind, request.method)) in self._timers:
-            self._timers[key](time.perf_counter() - started)
-            if response.status == 200:
-                self._counters[key]()
-            else:
-                _answers.labels(target.kind.value, request.method, str(response.status)).inc()
+        if not isinstance(response, PreparedBytes):
+            response.headers["Server"] = SERVER
+        if target is not None and (meter := self._meters.get((target.kind, request.method))) is not None:
+            meter.count(response.status, time.perf_counter() - started)
         return response
 
-    async def _answer(self, request: web.Request, target: Target | None) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, target: Target | None) -> web.StreamResponse:
         if target is None:
             raise PathUnknown("not a path of the registry protocol")
         endpoint = self.endpoints.get((target.kind, request.method))
         if endpoint is None:
             raise MethodNotAllowed([method for kind, method in self.endpoints if kind is target.kind])
         address = self._address.client_of(request)
-        identity = await self._identify(request, target, address)
+        header = request.headers.get("Authorization")
+        identity = self._authenticator.recall(header) or await self._identify(header, target, address)
         self._rates.take(identity.name, address)
-        standing = await self._stand(identity, target)
-        origin = Origin(identity.actor, request_id_of(request), address)
-        call = Call(request, target.name, target.reference, identity, standing, origin)
+        standing = self._access.recall(identity, target.name) or await self._stand(identity, target)
+        call = Call(request, target.name, target.reference, identity, standing, address)
         try:
             self._authorise(endpoint, identity, standing)
             response = await endpoint.handler(call)
         except Denied as exc:
-            self._refusals.note(origin, action=endpoint.action or "read", target=target.name, reason=exc.message)
+            self._refusals.note(call.origin, action=endpoint.action or "read", target=target.name, reason=exc.message)
             raise
         if isinstance(response, PreparedBytes) and response.premises is not None:
             self._repeats.offer(call, response)
@@ -127,8 +132,7 @@ class Registry:
             self._log_write(call, target, response.status)
         return response
 
-    async def _identify(self, request: web.Request, target: Target, address: str) -> Identity:
-        header = request.headers.get("Authorization")
+    async def _identify(self, header: str | None, target: Target, address: str) -> Identity:
         try:
             return await self._authenticator.identify(header, address)
         except InvalidToken:
@@ -176,7 +180,7 @@ class Registry:
             raise InsufficientScope("the token does not cover this")
         raise Unauthenticated("authentication required")
 
-    def _refuse(self, request: web.Request, target: Target | None, exc: Exception) -> web.StreamResponse:
+    def _refuse(self, request: web.BaseRequest, target: Target | None, exc: Exception) -> web.StreamResponse:
         """Render what went wrong; a 401 tells where and for what to log in."""
         if isinstance(exc, ScopeLacking):
             own, source = exc.names
@@ -206,6 +210,24 @@ class Registry:
             response.headers["Content-Range"] = f"bytes */{exc.size_bytes}"
 
 
+class _Meter:
+    """Counts the answers of one endpoint."""
+
+    __slots__ = ("_labels", "_observe", "_succeed")
+
+    def __init__(self, kind: Kind, method: str) -> None:
+        self._labels = kind.value, method
+        self._observe = _seconds.labels(*self._labels).observe
+        self._succeed = _answers.labels(*self._labels, "200").inc
+
+    def count(self, status: int, seconds: float) -> None:
+        self._observe(seconds)
+        if status == 200:
+            self._succeed()
+        else:
+            _answers.labels(*self._labels, str(status)).inc()
+
+
 class InsufficientScope(Unauthenticated):
     """The token is good, but not for this."""
 
@@ -222,6 +244,10 @@ def _scope_for(method: str, target: Target | None) -> str | None:
     if method == "DELETE":
         actions = ("pull", "push", "delete")
     return render_scope(target.name, actions)
+
+
+# Where an application has it.
+REGISTRY = web.AppKey("registry", Registry)
 
 
 class RegistryResource(web.AbstractResource):

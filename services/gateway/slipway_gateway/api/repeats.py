@@ -5,7 +5,7 @@ from __future__ import annotations
 from slipway_common.web.repeats import Answer, RepeatingConnection
 from slipway_gateway.access import ACCESS_KEY
 from slipway_gateway.api.call import Call
-from slipway_gateway.api.responses import SERVER, PreparedBytes
+from slipway_gateway.api.responses import PreparedBytes
 from slipway_gateway.cache import ExactCache
 from slipway_gateway.throttle import RequestRates
 
@@ -33,7 +33,5 @@ class Repeats:
         def still_holds() -> bool:
             return holds(content_key, content) and holds(access_key, access)
 
-        headers = {**response.plain_headers, "Server": SERVER}
-        connection.remember(
-            Answer(response.status, headers, response.content, holds=still_holds, expires_at=call.identity.expires_at)
-        )
+        expires_at = call.identity.expires_at
+        connection.remember(Answer(response.head, response.content, holds=still_holds, expires_at=expires_at))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Literal
 
@@ -9,7 +10,8 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from slipway_common.errors import Denied, NotFound
-from slipway_common.events.event import repository_stream, to_cloudevent_json
+from slipway_common.events.catalogue import GrantGiven, GrantTaken
+from slipway_common.events.event import Event, repository_stream, to_cloudevent_json
 from slipway_common.oci.names import namespace_of, parse_repository_name
 from slipway_common.web.routes import Route
 from slipway_gateway.api.gatekeeper import IDENTITY, ORIGIN, REPOSITORY, STANDING, account_of
@@ -163,9 +165,17 @@ async def list_events(request: web.Request) -> web.Response:
     management, stream = request.app[MANAGEMENT], repository_stream(request[REPOSITORY].id)
     bounds = await management.log.bounds(management.pool, stream)
     events = await management.log.read(management.pool, stream, after=query.after, limit=query.n)
-    joined = b",".join(to_cloudevent_json(event) for event in events)
+    whole = management.access.may(request[IDENTITY], request[STANDING], Action.ADMIN)
+    joined = b",".join(to_cloudevent_json(event if whole else _without_grants(event)) for event in events)
     body = b'{"events":[%s],"first_seq":%d,"head":%d}' % (joined, bounds.first_seq, bounds.seq)
     return web.Response(body=body, content_type="application/json")
+
+
+def _without_grants(event: Event) -> Event:
+    """The event as whoever may only pull sees it: that rights were changed, but neither whose nor by whom."""
+    if event.type in (GrantGiven.TYPE, GrantTaken.TYPE):
+        return replace(event, data={}, actor=None, request_id=None)
+    return event
 
 
 def _shown(details: RepositoryDetails) -> dict[str, Any]:

@@ -35,22 +35,34 @@ SET lease_until = greatest(repository_blobs.lease_until, EXCLUDED.lease_until), 
 RETURNING digest
 
 -- name: find_mountable
--- A repository that the caller ($2) may read and that has the blob, for a mount that names no source; public ones first. Only so
--- many are looked at: what is missed is uploaded, and how long it takes says nothing of how many there are.
+-- A repository that the caller ($2) may read and that has the blob, for a mount that names no source; public ones first. $4: patterns
+-- that the credential is bounded to; $5: names that the token covers. Only so many are looked at: what is missed is uploaded, and
+-- how long it takes says nothing of how many there are.
+WITH holders AS (
+    (
+        SELECT l.repository_id FROM gateway.repository_blobs l
+        WHERE $5::text[] IS NULL AND l.digest = $1 AND l.hidden_at IS NULL
+        ORDER BY l.repository_id LIMIT 200
+    )
+    UNION ALL
+    SELECT l.repository_id
+    FROM gateway.repositories r CROSS JOIN LATERAL (
+        SELECT l.repository_id FROM gateway.repository_blobs l
+        WHERE l.repository_id = r.id AND l.digest = $1 AND l.hidden_at IS NULL LIMIT 1
+    ) l
+    WHERE r.name = ANY ($5) AND r.deleted_at IS NULL
+)
 SELECT r.id
 FROM (
     SELECT r.id, r.name, r.namespace_id, r.visibility
-    FROM gateway.repository_blobs l
-    JOIN gateway.repositories r ON r.id = l.repository_id
-    JOIN gateway.blobs b USING (digest)
-    WHERE l.digest = $1 AND l.hidden_at IS NULL AND b.quarantined_at IS NULL AND r.deleted_at IS NULL
-      AND ($5::text[] IS NULL OR r.name = ANY ($5))
+    FROM holders h JOIN gateway.repositories r ON r.id = h.repository_id AND r.deleted_at IS NULL
+    WHERE EXISTS (SELECT FROM gateway.blobs b WHERE b.digest = $1 AND b.quarantined_at IS NULL)
     ORDER BY r.visibility DESC, r.id
     LIMIT 50
 ) r
 WHERE r.visibility = 'public'
    OR (($3 OR EXISTS (SELECT FROM gateway.grants_at($2, r.id, r.namespace_id, r.name)))
-       AND ($4::text[] IS NULL OR EXISTS (SELECT FROM unnest($4) AS pattern WHERE r.name ~ pattern)))
+       AND ($4::text[] IS NULL OR r.name ~ ANY ($4)))
 LIMIT 1
 
 -- name: lock_link

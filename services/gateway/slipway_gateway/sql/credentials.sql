@@ -30,6 +30,16 @@ WHERE principal_id = $1 AND kind = $2
 ORDER BY id
 LIMIT 1000
 
+-- name: trim_refresh_tokens
+-- Of each principal's, those that were used last stay.
+DELETE FROM gateway.credentials
+WHERE id IN (
+    SELECT id FROM (
+        SELECT id, row_number() OVER (PARTITION BY principal_id ORDER BY coalesce(last_used_at, created_at) DESC) AS place
+        FROM gateway.credentials WHERE kind = 'refresh'
+    ) ranked WHERE place > $1
+)
+
 -- name: trim_credentials
 DELETE FROM gateway.credentials
 WHERE expires_at < clock_timestamp() - interval '1 day' AND (kind = 'refresh' OR name LIKE 'trust:%')

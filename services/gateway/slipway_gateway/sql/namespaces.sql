@@ -3,9 +3,21 @@ SELECT id, name, description, create_on_push, default_visibility, public_allowed
 FROM gateway.namespaces
 WHERE name = $1
 
+-- name: list_all_namespaces
+-- $3: patterns that the credential is bounded to.
+SELECT n.id, n.name, n.description, n.create_on_push, n.default_visibility, n.public_allowed, n.version, n.created_by
+FROM gateway.namespaces n
+WHERE n.name > $1 AND strpos(n.name, '#') = 0 AND ($3::text[] IS NULL OR EXISTS (
+    SELECT FROM gateway.repositories r
+    WHERE r.namespace_id = n.id AND r.deleted_at IS NULL AND r.name ~ ANY ($3)
+))
+ORDER BY n.name
+LIMIT $2
+
 -- name: list_namespaces
--- $3 all of them, or $4 those that a principal was granted anything in; $5: patterns that the credential is bounded to.
-WITH granted AS (
+-- Those that a principal ($4) was granted anything in, each by itself: there may be many others, and many repositories.
+SELECT n.id, n.name, n.description, n.create_on_push, n.default_visibility, n.public_allowed, n.version, n.created_by
+FROM (
     SELECT DISTINCT coalesce(g.namespace_id, r.namespace_id) AS id
     FROM (
         SELECT g.repository_id, g.namespace_id FROM gateway.grants g WHERE g.principal_id = $4
@@ -14,21 +26,17 @@ WITH granted AS (
         FROM gateway.team_members m JOIN gateway.grants g ON g.team_id = m.team_id WHERE m.principal_id = $4
     ) g
     LEFT JOIN LATERAL (
-        SELECT r.namespace_id FROM gateway.repositories r WHERE r.id = g.repository_id AND r.deleted_at IS NULL
-        LIMIT 1  -- one by one, not all repositories beside all grants
+        SELECT r.namespace_id FROM gateway.repositories r WHERE r.id = g.repository_id AND r.deleted_at IS NULL LIMIT 1
     ) r ON true
-)
-SELECT n.id, n.name, n.description, n.create_on_push, n.default_visibility, n.public_allowed, n.version, n.created_by
-FROM (
-    SELECT id FROM gateway.namespaces WHERE $3
-    UNION ALL
-    SELECT id FROM granted WHERE NOT $3
-) among
-JOIN gateway.namespaces n USING (id)
-WHERE n.name > $1 AND strpos(n.name, '#') = 0 AND ($5::text[] IS NULL OR EXISTS (
+) granted
+CROSS JOIN LATERAL (
+    SELECT n.id, n.name, n.description, n.create_on_push, n.default_visibility, n.public_allowed, n.version, n.created_by
+    FROM gateway.namespaces n WHERE n.id = granted.id AND n.name > $1 AND strpos(n.name, '#') = 0 LIMIT 1
+) n
+WHERE $3::text[] IS NULL OR EXISTS (
     SELECT FROM gateway.repositories r
-    WHERE r.namespace_id = n.id AND r.deleted_at IS NULL AND r.name ~ ANY ($5)
-))
+    WHERE r.namespace_id = n.id AND r.deleted_at IS NULL AND r.name ~ ANY ($3)
+)
 ORDER BY n.name
 LIMIT $2
 

@@ -68,8 +68,8 @@ LIMIT $2
 
 -- name: list_repositories
 -- What a principal ($3) may read, each way to have a right by its own index, as many as a page needs: public ones, granted ones,
--- those in granted namespaces, those that granted patterns match. $4: patterns that the credential is bounded to. The names of a
--- namespace ($5) are a range of the index by name ('0' comes after '/'), those of the root, which have no slash, lie anywhere.
+-- those in granted namespaces, those that granted patterns match. $4: patterns that the credential is bounded to. The names in
+-- one namespace ($5) are a range of the index by name ('0' comes after '/'), those of the root, which have no slash, lie anywhere.
 WITH given AS (
     SELECT g.repository_id, g.namespace_id, g.pattern_regex, g.pattern_prefix
     FROM gateway.grants g WHERE g.principal_id = $3

@@ -21,6 +21,18 @@ DELETE FROM gateway.login_sessions WHERE hash = $1
 DELETE FROM gateway.login_sessions
 WHERE expires_at < clock_timestamp() OR last_seen_at < clock_timestamp() - $1::interval
 
+-- name: trim_many_login_sessions
+DELETE FROM gateway.login_sessions
+WHERE hash IN (
+    SELECT hash FROM (
+        SELECT hash, row_number() OVER (PARTITION BY principal_id ORDER BY last_seen_at DESC) AS place
+        FROM gateway.login_sessions
+    ) ranked WHERE place > $1
+)
+
+-- name: trim_login_attempts
+DELETE FROM gateway.login_attempts WHERE expires_at < clock_timestamp()
+
 -- name: insert_login_attempt
 INSERT INTO gateway.login_attempts (hash, kind, sealed, expires_at)
 VALUES ($1, $2, $3, clock_timestamp() + $4::interval)

@@ -85,7 +85,7 @@ class CredentialStore:
             rows = await self._pool.fetch(_sql.list_credentials, principal_id, kind)
         return [CredentialRow(**row) for row in rows]
 
-    async def trim(self) -> None:
-        """Delete refresh tokens and short-lived secrets whose time is over."""
-        with database_errors():
-            await self._pool.execute(_sql.trim_credentials)
+    async def trim(self, connection: Connection, *, refresh_tokens: int) -> None:
+        """Delete what is over, and of each principal's refresh tokens all but so many."""
+        await connection.execute(_sql.trim_credentials)
+        await connection.execute(_sql.trim_refresh_tokens, refresh_tokens)

@@ -47,8 +47,10 @@ class NamespaceStore:
         A credential with bounds sees those with a repository within them.
         """
         with database_errors():
-            rows = await self._pool.fetch(
-                _sql.list_namespaces, after, limit, readable.everything, readable.principal_id, readable.within
+            rows = await (
+                self._pool.fetch(_sql.list_all_namespaces, after, limit, readable.within)
+                if readable.everything
+                else self._pool.fetch(_sql.list_namespaces, after, limit, readable.within, readable.principal_id)
             )
         return [Namespace(**row) for row in rows]
 

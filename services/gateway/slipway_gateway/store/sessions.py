@@ -42,9 +42,12 @@ class LoginSessionStore:
         with database_errors():
             await self._pool.execute(_sql.delete_login_session, hash_)
 
-    async def trim(self, idle: timedelta) -> None:
+    async def trim(self, idle: timedelta, *, sessions: int) -> None:
+        """Delete what is over, and of each principal's sessions all but so many."""
         with database_errors():
             await self._pool.execute(_sql.trim_login_sessions, idle)
+            await self._pool.execute(_sql.trim_many_login_sessions, sessions)
+            await self._pool.execute(_sql.trim_login_attempts)
 
     async def keep_attempt(self, hash_: bytes, kind: str, sealed: bytes, *, life: timedelta) -> None:
         """Keep what has to be known when somebody comes back from a provider, or a command line asks for its token."""

@@ -19,8 +19,12 @@ ALTER TABLE gateway.repositories
     ADD COLUMN version      int NOT NULL DEFAULT 1,
     ADD COLUMN updated_at   timestamptz NOT NULL DEFAULT clock_timestamp();
 CREATE INDEX public_repositories ON gateway.repositories (name) WHERE visibility = 'public' AND deleted_at IS NULL;
-CREATE INDEX repositories_by_any_name ON gateway.repositories (name);
+CREATE INDEX deleted_repositories ON gateway.repositories (name, deleted_at) WHERE deleted_at IS NOT NULL;
 CREATE INDEX repositories_in_namespace ON gateway.repositories (namespace_id, name) WHERE deleted_at IS NULL;
+
+-- One blob may be in every repository: whoever asks for it in one must not meet the others.
+DROP INDEX gateway.repository_blobs_by_digest;
+CREATE INDEX repository_blobs_by_digest ON gateway.repository_blobs (digest, repository_id);
 
 -- Names that a repository had before: they lead to it until then.
 CREATE TABLE gateway.repository_aliases (
