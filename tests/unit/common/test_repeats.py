@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slipway_common.web.heads import Head
 from slipway_common.web.repeats import Answer, RepeatedAnswers, is_single_request, keeps_alive
 
 
 def answer(body: bytes = b"hello", *, holds: bool = True, expires_at: float = inf) -> Answer:
-    return Answer(200, {"Content-Length": str(len(body))}, body, holds=lambda: holds, expires_at=expires_at)
+    head = Head(200, {"Content-Length": str(len(body))})
+    return Answer(head, body, holds=lambda: holds, expires_at=expires_at)
 
 
 def request(*lines: str, first: str = "GET /v2/ HTTP/1.1") -> bytes:
@@ -31,7 +33,7 @@ def test_answer_is_a_complete_response_with_the_present_date() -> None:
 
 def test_answer_that_does_not_hold_any_more_is_not_given() -> None:
     state = {"holds": True}
-    made = Answer(200, {}, b"", holds=lambda: state["holds"], expires_at=inf)
+    made = Answer(Head(200, {}), b"", holds=lambda: state["holds"], expires_at=inf)
     assert made.render(1.0)
     state["holds"] = False
     assert made.render(1.0) is None

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
-from slipway_common.events.event import Origin
 from slipway_common.oci.names import RepositoryName
 from slipway_common.web.repeats import Answer, RepeatingConnection
 from slipway_gateway.access import ACCESS_KEY, Access
 from slipway_gateway.api.call import Call
 from slipway_gateway.api.repeats import Repeats
-from slipway_gateway.api.responses import PreparedBytes
+from slipway_gateway.api.responses import PreparedBytes, make_head
 from slipway_gateway.cache import ExactCache
 from slipway_gateway.domain.access import AccessRules, Identity
 from slipway_gateway.store.access import Standing
@@ -56,9 +55,9 @@ class World:
     def offer(self, standing: Standing, identity: Identity = BY_PASSWORD) -> list[Answer]:
         """Answer a request of somebody who stands there; what the connection remembers then."""
         request: Any = SimpleNamespace(protocol=self.connection)
-        call = Call(request, standing.place.name, "latest", identity, standing, Origin("alice", None))
+        call = Call(request, standing.place.name, "latest", identity, standing, "192.0.2.7")
         premises = ((CONTENT_KEY, self.content),)
-        self.repeats.offer(call, PreparedBytes(200, {"Content-Length": "2"}, b"{}", premises=premises))
+        self.repeats.offer(call, PreparedBytes(make_head(200, {"Content-Length": "2"}), b"{}", premises=premises))
         return self.connection.remembered
 
 
