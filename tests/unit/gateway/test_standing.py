@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -179,6 +180,27 @@ async def test_login_that_does_not_hold_is_refused_from_memory_too(world: World)
     for _ in range(2):
         with pytest.raises(InvalidToken):
             await world.access.standing(BY_PASSWORD, NAME)
+
+
+async def test_only_what_is_remembered_and_holds_is_recalled(world: World) -> None:
+    world.cache.enable()
+    assert world.access.recall(BY_PASSWORD, NAME) is None
+    known = await world.access.standing(BY_PASSWORD, NAME)
+    assert world.access.recall(BY_PASSWORD, NAME) is known
+    assert world.access.recall(BY_PASSWORD, OTHER) is None
+    assert world.access.recall(replace(BY_PASSWORD, expires_at=time.time() - 1), NAME) is None
+    with world.cache.changing(ACCESS_KEY):
+        assert world.access.recall(BY_PASSWORD, NAME) is None
+    assert world.access.recall(BY_PASSWORD, NAME) is None
+
+
+async def test_login_that_does_not_hold_is_not_recalled_but_refused(world: World) -> None:
+    world.cache.enable()
+    world.database.account = None
+    with pytest.raises(InvalidToken):
+        await world.access.standing(BY_PASSWORD, NAME)
+    with pytest.raises(InvalidToken):
+        world.access.recall(BY_PASSWORD, NAME)
 
 
 async def test_what_is_remembered_of_one_name_is_no_answer_for_another(world: World) -> None:
