@@ -41,8 +41,9 @@ _seconds = Histogram(
 _answers = Counter("slipway_registry_requests", "Requests of the registry protocol", ["endpoint", "method", "status"])
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
-# Few paths are asked for most of the time.
-_parse_path = lru_cache(maxsize=4096)(parse_path)
+# Few paths are asked for most of the time. Longer ones lead nowhere, and would only fill memory.
+_known_paths = lru_cache(maxsize=4096)(parse_path)
+_MAX_KNOWN_PATH = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,8 @@ class Registry:
         started = time.perf_counter()
         target: Target | None = None
         try:
-            target = _parse_path(request.raw_path.partition("?")[0])
+            path = request.raw_path.partition("?")[0]
+            target = _known_paths(path) if len(path) <= _MAX_KNOWN_PATH else parse_path(path)
             response = await self._answer(request, target)
         except Exception as exc:
             response = self._refuse(request, target, exc)
